@@ -1,0 +1,64 @@
+"""Prompts asked together: each an outcome, and an early end, by name, where all would fail alike."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+
+from .core.backoff import stops_all
+from .core.usage import Usage
+from .errors import APIError, AsiImageError, ConfigurationError
+from .exchange import Exchange, Item
+from .models import Done, Failed, Generation, ImageRequest, Outcome, Prompt
+from .policies import RetryPolicy
+from .runtime.pump import Brake, Stopped
+
+__all__ = ["Batch", "to_request"]
+
+
+class Batch:
+    """The prompts of one `stream` or `run`: they share a brake, and what stopped them."""
+
+    def __init__(self, exchange: Exchange, policy: RetryPolicy, usage: Usage) -> None:
+        self.brake = Brake()
+        self.stopped_by: AsiImageError | None = None
+        self._exchange = exchange
+        self._policy = policy
+        self._usage = usage
+
+    def stop(self, error: AsiImageError) -> None:
+        """Ask for nothing more, because of `error`; what is in flight is finished."""
+        if self.stopped_by is None:
+            self.stopped_by = error
+        self.brake.pull()
+
+    async def ask(self, item: Item) -> Generation:
+        """Raises APIError where this item failed, Stopped where all would (the batch is then stopped)."""
+        try:
+            return await self._exchange.ask(item, self.brake)
+        except APIError as error:
+            succeeded = self._usage.images > 0
+            if stops_all(error, anything_succeeded=succeeded, policy=self._policy):
+                self.stop(error)
+                raise Stopped from error
+            raise
+
+    async def outcome(self, index: int, prompt: Prompt) -> Outcome:
+        """What becomes of one prompt."""
+        request = to_request(index, prompt)
+        if isinstance(request, Failed):
+            return request
+        try:
+            item = Item(request, idempotency_key=secrets.token_hex(16))
+            return Done(index, request, await self.ask(item))
+        except APIError as error:
+            return Failed(index, request, error)
+
+
+def to_request(index: int, prompt: Prompt) -> ImageRequest | Failed:
+    """The request that a prompt stands for, or the outcome of one that stands for none."""
+    try:
+        return ImageRequest.of(prompt)
+    except ConfigurationError as error:
+        said = prompt.get("prompt", prompt) if isinstance(prompt, Mapping) else prompt
+        return Failed(index, ImageRequest.model_construct(prompt=str(said)), error)

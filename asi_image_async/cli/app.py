@@ -1,0 +1,211 @@
+"""The commands and their options; what they do is imported when they are called, so that help is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Annotated, ParamSpec
+
+import typer
+
+__all__ = ["app"]
+
+P = ParamSpec("P")
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="ASI:One's image generation: a list of prompts becomes a folder of pictures, each paid for once.",
+    epilog="The key is taken from ASI_ONE_API_KEY. --emulate needs none.",
+)
+
+
+def _command(function: Callable[P, int]) -> Callable[P, None]:
+    """Register a function that returns an exit status; whatever it raises is told in a line or two."""
+
+    @wraps(function)
+    def command(*args: P.args, **kwargs: P.kwargs) -> None:
+        from .exits import guarded
+
+        raise typer.Exit(guarded(lambda: function(*args, **kwargs)))
+
+    return app.command()(command)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"asi-image {version('asi_image_async')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+Size = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE", help="WIDTHxHEIGHT, or square, landscape, portrait.", show_default="1024x1024"
+    ),
+]
+Model = Annotated[
+    str | None, typer.Option(metavar="MODEL", help="The model's name.", show_default="asi1-mini")
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL", help="Another address of the service.", show_default="ASI_ONE_BASE_URL, or ASI:One's"
+    ),
+]
+Timeout = Annotated[float, typer.Option(metavar="SECONDS", help="How long one try may take.")]
+Retries = Annotated[
+    int, typer.Option(min=0, metavar="N", help="Tries after the first one, where that may help.")
+]
+Emulate = Annotated[
+    bool, typer.Option("--emulate", help="Let the emulator on this machine draw; no key, no cost.")
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
+
+
+@_command
+def generate(
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the picture shows.")],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The file to write.", show_default="the prompt's words"
+        ),
+    ] = None,
+    size: Size = None,
+    model: Model = None,
+    base_url: BaseUrl = None,
+    timeout: Timeout = 120.0,
+    retries: Retries = 3,
+    emulate: Emulate = False,
+) -> int:
+    """Ask for one picture, and print the path of its file."""
+    from .generate import GenerateOptions
+    from .generate import generate as run
+    from .service import ServiceOptions
+
+    service = ServiceOptions(base_url=base_url, timeout=timeout, retries=retries, emulate=emulate)
+    return run(GenerateOptions(prompt=prompt, output=output, size=size, model=model, service=service))
+
+
+@_command
+def batch(
+    prompts: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROMPTS",
+            help="A file: .txt (a prompt a line), .jsonl, .csv or .tsv; - is standard input.",
+        ),
+    ],
+    out: Annotated[str, typer.Option("--out", metavar="DEST", help="The folder for the pictures.")],
+    size: Size = None,
+    model: Model = None,
+    concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Requests in flight at once.")] = 8,
+    rate: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RATE", help="A limit to keep, such as 3/min; again for another, such as 500/day."
+        ),
+    ] = None,
+    retries: Retries = 3,
+    timeout: Timeout = 120.0,
+    base_url: BaseUrl = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Only the first N prompts of the file.")
+    ] = None,
+    no_resend_unknown: Annotated[
+        bool,
+        typer.Option(
+            "--no-resend-unknown", help="Leave out what an earlier run may have been billed for in vain."
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be asked for; send nothing.")
+    ] = False,
+    fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    emulate: Emulate = False,
+    json: Json = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only what went wrong.")] = False,
+) -> int:
+    """Turn a list of prompts into a folder of pictures.
+
+    The same line again carries on where it stopped, and asks for nothing twice. Ctrl-C stops asking and
+    finishes what is in flight; a second one stops at once.
+
+    Exit status: 0 all done, 1 some failed, 2 wrong usage or configuration, 3 stopped early (key refused,
+    folder cannot be written), 4 stopped by a limit to come back after (quota), 130 interrupted.
+    """
+    from .batch import BatchOptions
+    from .batch import batch as run
+    from .service import ServiceOptions
+
+    service = ServiceOptions(
+        base_url=base_url,
+        timeout=timeout,
+        retries=retries,
+        concurrency=concurrency,
+        rates=tuple(rate or ()),
+        emulate=emulate,
+    )
+    options = BatchOptions(
+        prompts=prompts,
+        out=out,
+        size=size,
+        model=model,
+        service=service,
+        limit=limit,
+        ask_unknown_again=not no_resend_unknown,
+        dry_run=dry_run,
+        fail_fast=fail_fast,
+        json=json,
+        quiet=quiet,
+    )
+    return run(options)
+
+
+@_command
+def status(
+    dest: Annotated[str, typer.Argument(metavar="DEST", help="The folder of a batch.")],
+    json: Json = False,
+) -> int:
+    """Tell what is done, failed and left; while a batch goes on, too.
+
+    Exit status: 0 all done, 1 something is missing, 2 no batch was run into this folder.
+    """
+    from .status import status as run
+
+    return run(dest, json=json)
+
+
+@_command
+def emulate(
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 is any free port.")] = 8765,
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    latency: Annotated[
+        float, typer.Option(min=0.0, metavar="SECONDS", help="How long a picture takes.")
+    ] = 0.0,
+    rate: Annotated[
+        list[str] | None,
+        typer.Option(metavar="RATE", help="A limit to keep up, such as 3/min; may be repeated."),
+    ] = None,
+    shape: Annotated[str, typer.Option(help="The shape of its replies, A to G.")] = "A",
+    key: Annotated[str | None, typer.Option(help="The only key to accept.", show_default="any")] = None,
+) -> int:
+    """Run the service on your own machine, until Ctrl-C."""
+    from .emulate import emulate as run
+
+    return run(host=host, port=port, latency=latency, rates=tuple(rate or ()), shape=shape, key=key)

@@ -1,0 +1,148 @@
+"""`asi-image batch`: a prompt file becomes a folder of pictures."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from ..models import ImageRequest, RunReport
+from ..policies import parse_rate_limits
+from ..prompts import PromptFile, read_prompts
+from ..runtime.journal import Journal
+from ..session import ImageSession
+from .destination import Destination
+from .display import BatchView, Display
+from .exits import status_of_report
+from .interrupts import Interrupts
+from .plan import make_plan, tell_plan
+from .progress import Progress
+from .service import ServiceOptions, open_session
+from .speech import Voice, print_json, visible
+from .summary import as_json, summarize
+
+__all__ = ["BatchOptions", "FirstFew", "batch"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions:
+    """The command's options, as given."""
+
+    prompts: str
+    out: str
+    size: str | None
+    model: str | None
+    service: ServiceOptions
+    limit: int | None
+    ask_unknown_again: bool
+    dry_run: bool
+    fail_fast: bool
+    json: bool
+    quiet: bool
+
+
+class FirstFew:
+    """The first `limit` requests of a prompt file, or all of them."""
+
+    def __init__(self, prompts: PromptFile, limit: int | None) -> None:
+        self._prompts = prompts
+        self._limit = limit
+
+    def __len__(self) -> int:
+        length = len(self._prompts)
+        return length if self._limit is None else min(length, self._limit)
+
+    def __iter__(self) -> Iterator[ImageRequest]:
+        return islice(iter(self._prompts), self._limit)
+
+
+def batch(options: BatchOptions) -> int:
+    """Run the command; returns the exit status. Raises AsiImageError for what is wrong beforehand."""
+    voice = Voice()
+    if options.prompts == "-" and sys.stdin.isatty():
+        voice.say("reading prompts from the keyboard, one a line; Ctrl-D ends them")
+    prompts = FirstFew(read_prompts(options.prompts, size=options.size, model=options.model), options.limit)
+    options.service.session()  # a wrong option is told before anything else is done
+    destination = Destination(options.out, emulate=options.service.emulate)
+    destination.check()
+    if options.dry_run:
+        limits = parse_rate_limits(options.service.rates) or ()
+        plan = asyncio.run(make_plan(prompts, destination, limits, again=options.ask_unknown_again))
+        tell_plan(plan, options.service, json=options.json)
+        return 0
+    return asyncio.run(_Run(options, prompts, destination, voice).finish())
+
+
+class _Run:
+    """One run of the command."""
+
+    def __init__(
+        self, options: BatchOptions, prompts: FirstFew, destination: Destination, voice: Voice
+    ) -> None:
+        self._options = options
+        self._prompts = prompts
+        self._destination = destination
+        self._voice = voice
+        service = options.service
+        self._progress = Progress(
+            len(prompts), limits=parse_rate_limits(service.rates) or (), concurrency=service.concurrency
+        )
+        self._display = Display(voice, BatchView(self._progress), quiet=options.quiet)
+
+    async def finish(self) -> int:
+        """Ask for what is missing, and tell what it came to."""
+        async with open_session(self._options.service, self._progress) as session:
+            await self._destination.make_ready()
+            self._announce()
+            with self._display:
+                report, interrupted = await self._work(session)
+        if self._options.json:
+            print_json(as_json(report, interrupted=interrupted is not None))
+        place = self._destination.name
+        summarize(self._voice, report, place=place, total=len(self._prompts), quiet=self._options.quiet)
+        return interrupted or status_of_report(report)
+
+    def _announce(self) -> None:
+        if self._options.quiet:
+            return
+        service = self._options.service
+        if service.emulate:
+            self._voice.say(
+                "these are drawings by the emulator on this machine, not pictures of the service", "magenta"
+            )
+        pace = [f"at most {service.concurrency} at once", *service.rates]
+        count = len(self._prompts)
+        noun = "picture" if count == 1 else "pictures"
+        self._voice.say(f"{count} {noun} into {visible(self._destination.name)}, {', '.join(pace)}")
+
+    async def _work(self, session: ImageSession) -> tuple[RunReport, int | None]:
+        """The run under Ctrl-C: its report, and the exit status where it was interrupted."""
+        again = self._options.ask_unknown_again
+        journal = Journal(self._destination.journal, ask_unknown_again=again)
+        run = asyncio.ensure_future(
+            session.run(
+                self._prompts, self._destination.sink, journal=journal, fail_fast=self._options.fail_fast
+            )
+        )
+
+        def drain() -> None:
+            session.drain()
+            flying = self._progress.in_flight
+            what = f"{flying} in flight {'is' if flying == 1 else 'are'} being finished"
+            what = what if flying else "nothing is in flight"
+            self._display.say(f"stopping: {what}; Ctrl-C again to stop now")
+
+        def cancel() -> None:
+            self._display.say("stopping now: what is in flight is given up")
+            self._display.stop()
+            run.cancel()
+
+        with Interrupts(drain, cancel) as interrupts:
+            try:
+                return await run, interrupts.status
+            except asyncio.CancelledError:
+                if not interrupts.twice:
+                    raise
+                return self._progress.report(), interrupts.status

@@ -1,0 +1,68 @@
+"""The folder of a batch: where its journal is, and that drawings and paid pictures never mix in it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio.to_thread
+
+from ..errors import ConfigurationError, SinkError
+from ..sinks import open_sink
+from ..sinks.disk import DiskSink
+
+__all__ = ["Destination", "journal_path"]
+
+_STATE = ".asi-image"
+
+
+def journal_path(folder: str | Path) -> Path:
+    """Where the journal of a destination is."""
+    return Path(folder) / _STATE / "journal.sqlite"
+
+
+class Destination:
+    """A folder that pictures go to; `name` is as the user wrote it. Raises ConfigurationError for none.
+
+    What the emulator draws has the names that the service's pictures would have: in one folder it would
+    overwrite them, or stand for them as done. So a folder is for the one or the other.
+    """
+
+    def __init__(self, name: str, *, emulate: bool) -> None:
+        self.sink = open_sink(name)
+        self.folder = self.sink.directory if isinstance(self.sink, DiskSink) else Path(name)
+        self.journal = journal_path(self.folder)
+        self.name = f"{str(name).rstrip('/')}/"
+        self._emulate = emulate
+        self._marker = self.folder / _STATE / "emulated"
+
+    def check(self) -> None:
+        """Raises ConfigurationError for what can be told without writing."""
+        if self.folder.exists() and not self.folder.is_dir():
+            raise ConfigurationError(
+                f"cannot write to {self.folder}: it is a file, not a folder",
+                hint="Choose a folder that can be written to.",
+            )
+        drawings = self._marker.exists()
+        if drawings == self._emulate or not (drawings or self.journal.exists()):
+            return
+        if drawings:
+            raise ConfigurationError(
+                f"{self.name} holds drawings of the emulator, which would pass for pictures that are done",
+                hint="Choose another folder, or remove this one.",
+            )
+        raise ConfigurationError(
+            f"{self.name} holds pictures of the service, and --emulate would mix drawings with them",
+            hint="Choose another folder for the drawings.",
+        )
+
+    async def make_ready(self) -> None:
+        """Make the folder, before anything is paid for. Raises ConfigurationError where it cannot be used."""
+        trial = open_sink(self.folder)
+        try:
+            await trial.open()
+            await trial.close()
+            if self._emulate:
+                await anyio.to_thread.run_sync(self._marker.touch)
+        except (SinkError, OSError) as error:
+            hint = error.hint if isinstance(error, SinkError) else None
+            raise ConfigurationError(str(error), hint=hint) from error

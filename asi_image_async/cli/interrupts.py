@@ -1,0 +1,70 @@
+"""Ctrl-C once and twice, and what asks a process to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+__all__ = ["Interrupts"]
+
+
+class Interrupts:
+    """While entered, the first signal calls `first`, the next one `second`; a third ends the process.
+
+    SIGINT (Ctrl-C) and SIGTERM count alike. A signal that the process was started to ignore, as
+    shells do for commands in the background, stays ignored. Only in the main thread.
+    """
+
+    def __init__(self, first: Callable[[], object], second: Callable[[], object]) -> None:
+        self._calls = [first, second]
+        self._before: dict[signal.Signals, Any] = {}
+        self.received: signal.Signals | None = None
+        self.twice = False
+
+    @property
+    def status(self) -> int | None:
+        """The exit status by the first signal, as shells have it; None where there was none."""
+        return None if self.received is None else 128 + self.received
+
+    def __enter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before = signal.getsignal(number)
+            if before == signal.SIG_IGN:
+                continue
+            self._before[number] = before
+            try:
+                loop.add_signal_handler(number, self._hear, number)
+            except NotImplementedError:  # Windows
+                signal.signal(number, lambda got, _: loop.call_soon_threadsafe(self._hear, got))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for number, before in self._before.items():
+            if not self.twice:
+                _forget(number)
+                signal.signal(number, before)
+
+    def _hear(self, number: int) -> None:
+        self.received = self.received or signal.Signals(number)
+        call = self._calls.pop(0)
+        if not self._calls:
+            self.twice = True
+            for each in self._before:  # should the end hang, the next one is not ours to swallow
+                _forget(each)
+                signal.signal(each, signal.SIG_DFL)
+        call()
+
+
+def _forget(number: signal.Signals) -> None:
+    with contextlib.suppress(NotImplementedError):  # Windows
+        asyncio.get_running_loop().remove_signal_handler(number)

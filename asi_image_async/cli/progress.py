@@ -1,0 +1,160 @@
+"""What the events of a run add up to, and the words for it: O(1) an event, bounded memory, no terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from ..core.usage import Usage
+from ..errors import APIError
+from ..events import (
+    Event,
+    ImageStored,
+    OutcomeReady,
+    RateChanged,
+    RequestFailed,
+    RequestStarted,
+    RequestSucceeded,
+    RetryScheduled,
+    Throttled,
+    WaitStarted,
+)
+from ..models import Done, RunReport
+from ..policies import RateLimit
+from .forecast import Forecast, Pace
+from .speech import span
+
+__all__ = ["Progress"]
+
+
+class _Wait(NamedTuple):
+    words: str
+    until: float
+
+
+_NO_WAIT = _Wait("", 0.0)
+
+
+class Progress:
+    """The observer of a session; one thread tells it of events, any other may ask it."""
+
+    def __init__(
+        self,
+        total: int,
+        *,
+        limits: Iterable[RateLimit] = (),
+        concurrency: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.total = total
+        self.new = self.skipped = self.failed = self.unknown = 0
+        self.in_flight = 0
+        self.usage = Usage()
+        self._stored = self._bytes_written = 0
+        self._clock = clock
+        self._started = clock()
+        self._pictures = Pace()
+        self._forecast = Forecast(limits, concurrency)
+        self._throttled = self._queued = self._retry = _NO_WAIT
+
+    def __call__(self, event: Event) -> None:
+        """Take note of an event."""
+        self.usage.note(event)
+        now = self._clock()
+        match event:
+            case RequestStarted():
+                self.in_flight += 1
+                self._pictures.begin(now)
+                self._forecast.sent(now)
+                self._queued = _NO_WAIT
+            case RequestSucceeded(elapsed=elapsed):
+                self.in_flight -= 1
+                self._forecast.replied(elapsed)
+            case RequestFailed():
+                self.in_flight -= 1
+            case ImageStored(receipt=receipt):
+                self._stored += 1
+                self._bytes_written += receipt.bytes_written
+            case OutcomeReady():
+                self._settle(event, now)
+            case RateChanged(per_second=per_second):
+                self._forecast.slowed(per_second)
+            case Throttled() | WaitStarted() | RetryScheduled():
+                self._wait(event, now)
+
+    def _settle(self, event: OutcomeReady, now: float) -> None:
+        outcome = event.outcome
+        if isinstance(outcome, Done):
+            if outcome.skipped:
+                self.skipped += 1
+                return  # it says nothing about how fast pictures are made
+            self.new += 1
+            self._pictures.note(now)
+        elif isinstance(outcome.error, APIError) and outcome.error.maybe_billed:
+            self.unknown += 1
+        else:
+            self.failed += 1
+        if self.usage.requests:
+            self._forecast.settled(now)
+
+    def _wait(self, event: Throttled | WaitStarted | RetryScheduled, now: float) -> None:
+        match event:
+            case Throttled(pause=pause):
+                self._throttled = _Wait("throttled by the service, next try in", now + pause)
+            case WaitStarted(reason="rate limit", seconds=seconds):
+                self._queued = _Wait("waiting for the rate limit,", now + seconds)
+            case RetryScheduled(delay=delay):
+                self._retry = _Wait("waiting to try again,", now + delay)
+
+    @property
+    def settled(self) -> int:
+        """Prompts that are done with."""
+        return self.new + self.skipped + self.failed + self.unknown
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long it will still take, as far as can be told."""
+        unsent = self.total - self.settled - self.in_flight
+        return self._forecast.seconds_left(max(unsent, 0), self.in_flight, self._clock())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return self._clock() - self._started
+
+    def rate(self) -> str:
+        """How fast pictures come, such as `61 a minute`; empty before the first."""
+        if not self._pictures.count:
+            return ""
+        per_second = self._pictures.per_second(self._clock())
+        if per_second * 60 >= 0.95:
+            return f"{per_second * 60:,.{0 if per_second * 60 >= 10 else 1}f} a minute"
+        return f"{per_second * 3600:.1f} an hour"
+
+    def waiting(self) -> str:
+        """What the next request waits for, such as `waiting for the rate limit, 12 s`."""
+        now = self._clock()
+        waits = [self._throttled, self._queued]
+        if not self.in_flight:
+            waits.append(self._retry)
+        wait = next((wait for wait in waits if wait.until > now), None)
+        if wait is None:
+            return ""
+        left = max(1, round(wait.until - now))
+        return f"{wait.words} {span(left) if left >= 60 else f'{left} s'}"
+
+    def report(self) -> RunReport:
+        """The sums of a run that was cut short; what was in flight may have been billed."""
+        return RunReport(
+            total=max(self._stored + self.skipped + self.failed + self.unknown + self.in_flight, 0),
+            succeeded=self._stored,
+            failed=self.failed,
+            unknown=self.unknown + self.in_flight,
+            skipped=self.skipped,
+            requests=self.usage.requests,
+            retries=self.usage.retries,
+            throttled=self.usage.throttled,
+            bytes_written=self._bytes_written,
+            elapsed=self.elapsed,
+        )

@@ -1,0 +1,56 @@
+"""`asi-image status`: what a folder has, what failed and why, and what is left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from ..runtime.journal import JournalSummary, read_summary
+from .destination import journal_path
+from .exits import ExitStatus
+from .speech import print_json, print_line, shortened
+
+__all__ = ["status"]
+
+_READ = 20_000  # failures, to be grouped by their reasons
+_SHOWN = 10
+
+
+def status(folder: str, *, json: bool) -> int:
+    """Run the command; returns the exit status. Raises JournalError where there is no journal."""
+    summary = read_summary(journal_path(folder), failures=_READ)
+    reasons = _reasons(summary)
+    if json:
+        print_json(_as_json(summary, reasons))
+    else:
+        _tell(summary, reasons)
+    finished = summary.left == 0 and not summary.failed and not summary.unknown
+    return ExitStatus.DONE if finished else ExitStatus.FAILED
+
+
+def _reasons(summary: JournalSummary) -> list[dict[str, Any]]:
+    """The reasons, the most frequent first, each with a prompt that it befell."""
+    counts = Counter((state.value, reason) for state, _, reason in summary.failures)
+    examples = {(state.value, reason): prompt for state, prompt, reason in reversed(summary.failures)}
+    return [
+        {"state": state, "reason": reason, "count": count, "example": examples[state, reason]}
+        for (state, reason), count in counts.most_common()
+    ]
+
+
+def _as_json(summary: JournalSummary, reasons: list[dict[str, Any]]) -> dict[str, Any]:
+    counts = {name: getattr(summary, name) for name in ("total", "done", "failed", "unknown", "left")}
+    return {**counts, "reasons": reasons[:100]}
+
+
+def _tell(summary: JournalSummary, reasons: list[dict[str, Any]]) -> None:
+    parts = [f"{summary.done} done", f"{summary.failed} failed"]
+    if summary.unknown:
+        parts.append(f"{summary.unknown} unknown (may have been billed without a picture)")
+    parts.append("nobody knows how many left" if summary.left is None else f"{summary.left} left")
+    print_line(", ".join(parts))
+    for reason in reasons[:_SHOWN]:
+        count, what, example = reason["count"], reason["reason"], reason["example"]
+        print_line(f"  {count} {reason['state']}: {shortened(what, 200)} (such as: {shortened(example)})")
+    if len(reasons) > _SHOWN:
+        print_line(f"  and {len(reasons) - _SHOWN} other reasons")

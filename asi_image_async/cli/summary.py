@@ -1,0 +1,89 @@
+"""What a run came to: lines for people, an object for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import APIError, AsiImageError
+from ..models import Failed, RunReport
+from .speech import Voice, shortened, span, visible
+
+__all__ = ["as_json", "summarize"]
+
+_SHOWN = 5
+_COUNTS = (
+    "total", "succeeded", "failed", "unknown", "skipped", "requests", "retries", "throttled", "bytes_written",
+)  # fmt: skip
+
+
+def as_json(report: RunReport, *, interrupted: bool) -> dict[str, Any]:
+    """The report as one JSON object."""
+    return {
+        "ok": report.ok and not interrupted,
+        **{name: getattr(report, name) for name in _COUNTS},
+        "elapsed": round(report.elapsed, 3),
+        "interrupted": interrupted,
+        "stopped_by": None if report.stopped_by is None else _error(report.stopped_by),
+        "failures": [
+            {
+                "index": failure.index,
+                "prompt": failure.request.prompt,
+                "error": {**_error(failure.error), "maybe_billed": _maybe_billed(failure)},
+            }
+            for failure in report.failures
+        ],
+    }
+
+
+def _error(error: AsiImageError) -> dict[str, Any]:
+    return {"type": type(error).__name__, "message": str(error), "hint": error.hint}
+
+
+def _maybe_billed(failure: Failed) -> bool:
+    return isinstance(failure.error, APIError) and failure.error.maybe_billed
+
+
+def summarize(voice: Voice, report: RunReport, *, place: str, total: int, quiet: bool) -> None:
+    """Say what there is, what there is not and why, and what to do about it; quiet says only the latter."""
+    if not quiet:
+        voice.say(_sums(report, place), "green" if report.ok else "")
+    for failure in report.failures[:_SHOWN]:
+        _tell(voice, failure)
+    more = report.failed + report.unknown - _SHOWN
+    if more > 0 and report.failures:
+        voice.say(f"  and {more} more")
+    if report.unknown:
+        voice.say(
+            f"{report.unknown} may have been billed without a picture: the request went out, and no whole"
+            " reply came back. --no-resend-unknown leaves them out next time.",
+            "yellow",
+        )
+    if report.stopped_by is not None:
+        voice.complain(report.stopped_by, label="stopped")
+    _say_what_next(voice, report, total)
+
+
+def _sums(report: RunReport, place: str) -> str:
+    there = report.succeeded + report.skipped
+    parts = [f"{there} {'picture' if there == 1 else 'pictures'} in {visible(place)}"]
+    if report.skipped:
+        parts[0] += f" ({report.succeeded} new, {report.skipped} from an earlier run)"
+    parts.append(f"{report.failed} failed")
+    if report.unknown:
+        parts.append(f"{report.unknown} unknown")
+    return f"{', '.join(parts)}, in {span(report.elapsed)}"
+
+
+def _tell(voice: Voice, failure: Failed) -> None:
+    label = "  unknown" if _maybe_billed(failure) else "  failed"
+    said = shortened(failure.request.prompt, 50)
+    voice.label(label, f"prompt {failure.index + 1}, {said}: {shortened(str(failure.error), 300)}", "red")
+
+
+def _say_what_next(voice: Voice, report: RunReport, total: int) -> None:
+    missing = report.failed + report.unknown
+    left = total - report.succeeded - report.skipped - missing
+    wants = [f"{left} {'was' if left == 1 else 'were'} not asked for"] if left > 0 else []
+    if missing or wants:
+        wants.append("run the same line again to ask for what is missing")
+        voice.say("; ".join(wants))

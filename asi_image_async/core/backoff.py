@@ -1,0 +1,102 @@
+"""The one table: whose fault a failure is, whether to try again, and after how long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from ..errors import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    AuthenticationError,
+    InvalidResponseError,
+    NotFoundError,
+    PermissionDeniedError,
+    QuotaExceededError,
+    RateLimitError,
+    ServerError,
+)
+from ..policies import RetryPolicy
+
+__all__ = ["Money", "Verdict", "judge", "stops_all"]
+
+
+class Money(Enum):
+    """What happened to the money when an attempt failed."""
+
+    NEVER_DELIVERED = "never delivered"
+    REJECTED = "rejected before work"
+    REFUSED = "refused"
+    UNKNOWN = "unknown"
+
+
+# Statuses that say "not now" about a request that was not worked on. 408: the server gave up
+# waiting for the request. 425: it would not risk a replay. 429 and 503: too much at the moment.
+_NOT_NOW = frozenset({408, 425, 429, 503})
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`money`: see Money. `delay`: seconds until the next try at the earliest, None for no other try."""
+
+    money: Money
+    delay: float | None
+
+
+def money(error: APIError) -> Money:
+    """Sort a failure by what happened to the money.
+
+    - No connection: nothing was delivered, so nothing was billed.
+    - A quota spent, a key refused, a request not understood: asking again changes nothing.
+    - 429, 503: refused before any work, and worth another try.
+    - 500, 502, 504 and other 5xx: an answer came, but behind a gateway the work may have been done
+      (502 and 504 say just that: the upstream's answer was lost or late). 500 is the documented
+      "internal error" of the service itself, which delivers and so bills nothing.
+    - The request went out and no whole reply came back, or a reply without a readable picture: unknown.
+    """
+    if isinstance(error, QuotaExceededError):
+        return Money.REFUSED
+    if error.maybe_billed:
+        return Money.UNKNOWN
+    if isinstance(error, APIStatusError):
+        worth_it = error.status in _NOT_NOW or isinstance(error, ServerError | RateLimitError)
+        return Money.REJECTED if worth_it else Money.REFUSED
+    if isinstance(error, APIConnectionError):
+        return Money.NEVER_DELIVERED
+    return Money.REFUSED
+
+
+def judge(error: APIError, attempt: int, policy: RetryPolicy, chance: float) -> Verdict:
+    """What to do after try number `attempt` (from 1) failed; `chance` is a number in [0, 1).
+
+    A doubling wait of which half is chance, so that clients that failed together do not return
+    together; the wait that the service asks for (Retry-After) is a floor.
+    """
+    fate = money(error)
+    again = fate in (Money.NEVER_DELIVERED, Money.REJECTED)
+    again = again or (fate is Money.UNKNOWN and _resendable(error) and policy.resend_unknown)
+    asked = error.retry_after if isinstance(error, APIStatusError) else None
+    if not again or attempt >= policy.max_attempts or (asked or 0.0) > policy.max_wait:
+        return Verdict(fate, None)
+    ceiling = min(policy.max_backoff, policy.backoff * 2.0 ** min(attempt - 1, 32))
+    # A floor of half the ceiling: a retry at once would meet the same trouble.
+    return Verdict(fate, (asked or 0.0) + ceiling * (0.5 + chance / 2))
+
+
+def _resendable(error: APIError) -> bool:
+    # A whole reply that we cannot read would come again in the same shape.
+    return not isinstance(error, InvalidResponseError)
+
+
+def stops_all(error: APIError, *, anything_succeeded: bool, policy: RetryPolicy) -> bool:
+    """Whether every other prompt would fail the same way, so that asking on is of no use.
+
+    A refused key, a spent quota, an unknown endpoint, a wait longer than `max_wait`. 403 and 404 speak
+    of one request only where another has succeeded (a model that this plan lacks, or that is misspelt).
+    """
+    if isinstance(error, AuthenticationError | QuotaExceededError):
+        return True
+    if isinstance(error, PermissionDeniedError | NotFoundError):
+        return not anything_succeeded
+    return isinstance(error, APIStatusError) and (error.retry_after or 0.0) > policy.max_wait

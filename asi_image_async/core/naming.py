@@ -1,0 +1,77 @@
+"""From a request to its stable key, and to a file name that every system takes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import unicodedata
+
+from pydantic_core import to_json
+
+from ..models import ImageRequest
+
+__all__ = ["digest", "file_stem", "idempotency_key", "item_key"]
+
+MAX_NAME_BYTES = 120
+# Room for "-", a picture's number in its reply ("-12"), the longest suffix (".jpeg") and ".tmp".
+_STEM_BYTES = MAX_NAME_BYTES - 13
+_WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)", re.IGNORECASE)
+
+
+def digest(request: ImageRequest) -> bytes:
+    """16 bytes that are the same for the same prompt, size, model and extra fields, in any process.
+
+    `id` and `metadata` take no part: they are not sent, so they make no other picture.
+    """
+    extra = sorted((request.model_extra or {}).items())
+    material = to_json([request.prompt, request.size, request.model, extra])
+    return hashlib.blake2b(material, digest_size=16).digest()
+
+
+def item_key(request_digest: bytes, occurrence: int) -> bytes:
+    """16 bytes for the nth time (from 0) that a request stands in a list: twice is two pictures."""
+    number = occurrence.to_bytes(8, "big")
+    return hashlib.blake2b(request_digest + number, digest_size=16).digest()
+
+
+def idempotency_key(key: bytes, salt: bytes) -> str:
+    """The key that one item carries on every attempt; `salt` tells one folder's batch from another's."""
+    return hashlib.blake2b(key, key=salt, digest_size=16).hexdigest()
+
+
+def file_stem(request: ImageRequest, occurrence: int) -> str:
+    """A readable, unique file name without its suffix, at most 107 bytes.
+
+    The readable part is the id, else the prompt, as lower-case words. 60 bits of the key follow, so
+    that names differ even where the words are the same, or the same but for case.
+    """
+    key = item_key(digest(request), occurrence)
+    unique = base64.b32encode(key).decode("ascii").lower()[:12]
+    words = _slug(request.id or "") or _slug(request.prompt)
+    room = _STEM_BYTES - len(unique) - 1
+    words = _cut(words, min(room, 80))
+    return f"{words}-{unique}" if words else unique
+
+
+def _slug(text: str) -> str:
+    """Letters and digits of any script, joined by single hyphens; never a name that Windows keeps."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    kept = ["-"]
+    for c in folded:
+        kind = unicodedata.category(c)[0]
+        # Combining marks stay with their letters; one that followed a symbol would be a name unseen.
+        kept.append(c if kind in "LN" or (kind == "M" and kept[-1] != "-") else "-")
+    # NFC, as macOS and Linux would otherwise differ.
+    slug = unicodedata.normalize("NFC", re.sub(r"-+", "-", "".join(kept))).strip("-")
+    return f"{slug}-picture" if _WINDOWS_DEVICES.fullmatch(slug) else slug
+
+
+def _cut(words: str, size: int) -> str:
+    """At most `size` bytes, at a whole character, and at a whole word where one ends near by."""
+    encoded = words.encode()
+    if len(encoded) <= size:
+        return words
+    cut = encoded[:size].decode(errors="ignore")
+    head, hyphen, _ = cut.rpartition("-")
+    return head if hyphen and len(head) > len(cut) * 2 // 3 else cut.rstrip("-")

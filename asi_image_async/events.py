@@ -1,0 +1,111 @@
+"""What happens on the way, told to the observer: progress, logs and traces are built on these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from .errors import APIError
+from .models import ImageRequest, Outcome, Receipt
+
+__all__ = [
+    "Event",
+    "ImageStored",
+    "OutcomeReady",
+    "RateChanged",
+    "RequestFailed",
+    "RequestStarted",
+    "RequestSucceeded",
+    "RetryScheduled",
+    "Throttled",
+    "WaitStarted",
+]
+
+
+@dataclass(frozen=True)
+class RequestStarted:
+    """A request is about to go out; `attempt` counts from 1."""
+
+    request: ImageRequest
+    attempt: int
+
+
+@dataclass(frozen=True)
+class RequestSucceeded:
+    """A reply with pictures came back after `elapsed` seconds, `bytes_received` long."""
+
+    request: ImageRequest
+    attempt: int
+    elapsed: float
+    bytes_received: int
+    images: int
+
+
+@dataclass(frozen=True)
+class RequestFailed:
+    """An attempt ended without pictures."""
+
+    request: ImageRequest
+    attempt: int
+    elapsed: float
+    error: APIError
+
+
+@dataclass(frozen=True)
+class RetryScheduled:
+    """The request will be tried again, in `delay` seconds at the earliest."""
+
+    request: ImageRequest
+    attempt: int
+    delay: float
+    error: APIError
+
+
+@dataclass(frozen=True)
+class Throttled:
+    """The service answered 429; nothing goes out for `pause` seconds."""
+
+    pause: float
+
+
+@dataclass(frozen=True)
+class RateChanged:
+    """From now on at most this many requests a second go out; None is no limit of ours."""
+
+    per_second: float | None
+
+
+@dataclass(frozen=True)
+class WaitStarted:
+    """The next request waits `seconds` for its turn, because of `reason` ("rate limit", "throttled")."""
+
+    reason: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ImageStored:
+    """The sink has the pictures of one request."""
+
+    request: ImageRequest
+    receipt: Receipt
+
+
+@dataclass(frozen=True)
+class OutcomeReady:
+    """One prompt of a run is settled, in this run or (`skipped`) in an earlier one."""
+
+    outcome: Outcome
+
+
+Event: TypeAlias = (
+    RequestStarted
+    | RequestSucceeded
+    | RequestFailed
+    | RetryScheduled
+    | Throttled
+    | RateChanged
+    | WaitStarted
+    | ImageStored
+    | OutcomeReady
+)

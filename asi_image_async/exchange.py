@@ -1,0 +1,141 @@
+"""One request becomes one generation: gate, transport, wire, decode, and the one retry layer round them."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import anyio
+
+from .core.backoff import judge
+from .core.decode import decode_picture, to_image
+from .core.wire import Link, Reply, encode_request, read_error, read_reply
+from .errors import APIConnectionError, APIError, APIStatusError, RateLimitError
+from .events import Event, RequestFailed, RequestStarted, RequestSucceeded, RetryScheduled
+from .models import Generation, Image, ImageRequest
+from .policies import RetryPolicy
+from .runtime.gate import Gate
+from .runtime.pump import Brake
+from .runtime.transport import Transport
+
+__all__ = ["Exchange", "Item"]
+
+
+@dataclass
+class Item:
+    """A request on its way, with the key that it carries on every attempt.
+
+    `in_flight` is true while an attempt may be at the service; after a cancellation it tells whether the
+    work may have been billed.
+    """
+
+    request: ImageRequest
+    idempotency_key: str
+    occurrence: int = 0
+    in_flight: bool = False
+
+
+class Exchange:
+    """Asks for one item until there is a picture or no use in asking again."""
+
+    def __init__(
+        self, gate: Gate, transport: Transport, policy: RetryPolicy, tell: Callable[[Event], None]
+    ) -> None:
+        self._gate = gate
+        self._transport = transport
+        self._policy = policy
+        self._tell = tell
+
+    async def ask(self, item: Item, brake: Brake) -> Generation:
+        """Ask, and ask again as the policy allows.
+
+        Raises APIError, or Stopped where the brake is pulled while it waits for a turn or a retry.
+        """
+        body = encode_request(item.request)
+        started = anyio.current_time()
+        attempt = 1
+        while True:
+            try:
+                reply, images = await self._attempt(item, body, attempt, brake)
+            except APIError as error:
+                error.attempts = attempt
+                delay = self._delay(item, error, attempt)
+                if delay is None:
+                    raise
+                with brake.stops():
+                    await anyio.sleep(delay)
+                attempt += 1
+            else:
+                return Generation(
+                    request=item.request,
+                    images=images,
+                    created=reply.created,
+                    revised_prompt=reply.revised_prompt,
+                    request_id=reply.request_id,
+                    attempts=attempt,
+                    elapsed=anyio.current_time() - started,
+                    raw=reply.raw,
+                    occurrence=item.occurrence,
+                )
+
+    async def _attempt(
+        self, item: Item, body: bytes, attempt: int, brake: Brake
+    ) -> tuple[Reply, tuple[Image, ...]]:
+        with brake.stops():
+            sent_at = await self._gate.enter()
+        item.in_flight = True  # and still true where this is cancelled
+        try:
+            self._tell(RequestStarted(item.request, attempt))
+            reply, images, size = await self._exchange(item, body)
+            item.in_flight = False
+        except APIError as error:
+            item.in_flight = False
+            elapsed = anyio.current_time() - sent_at
+            self._tell(RequestFailed(item.request, attempt, elapsed, error))
+            if isinstance(error, APIStatusError) and _asks_for_patience(error):
+                self._gate.refused(sent_at, error.retry_after)
+            raise
+        finally:
+            self._gate.leave()
+        self._gate.succeeded()
+        elapsed = anyio.current_time() - sent_at
+        self._tell(RequestSucceeded(item.request, attempt, elapsed, size, len(images)))
+        return reply, images
+
+    async def _exchange(self, item: Item, body: bytes) -> tuple[Reply, tuple[Image, ...], int]:
+        response = await self._transport.post(body, item.idempotency_key)
+        if response.status >= 300:
+            raise read_error(response.status, response.headers, response.body)
+        reply = read_reply(response.body, response.headers.get("x-request-id"))
+        images = []
+        size = len(response.body)
+        for picture in reply.pictures:
+            data = await self._fetch(picture) if isinstance(picture, Link) else decode_picture(picture)
+            size += len(data) if isinstance(picture, Link) else 0
+            images.append(to_image(data))
+        return reply, tuple(images), size
+
+    async def _fetch(self, link: Link) -> bytes:
+        """Get a linked picture; it is bought already, so trying again costs nothing."""
+        attempt = 1
+        while True:
+            try:
+                return await self._transport.fetch(link.url)
+            except APIConnectionError:
+                if attempt >= self._policy.max_attempts:
+                    raise
+            await anyio.sleep(self._policy.backoff * 2.0 ** (attempt - 1))
+            attempt += 1
+
+    def _delay(self, item: Item, error: APIError, attempt: int) -> float | None:
+        delay = judge(error, attempt, self._policy, random.random()).delay
+        if delay is not None:
+            self._tell(RetryScheduled(item.request, attempt, delay, error))
+            if isinstance(error, RateLimitError):
+                return 0.0  # the gate has closed for everyone, this item included
+        return delay
+
+
+def _asks_for_patience(error: APIStatusError) -> bool:
+    return type(error) is RateLimitError or (error.status == 503 and error.retry_after is not None)

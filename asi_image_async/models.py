@@ -1,0 +1,306 @@
+"""What flows through the house: requests, pictures, outcomes, and the sums over them."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import anyio.to_thread
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+from .errors import AsiImageError, ConfigurationError
+from .files import write_durably
+
+if TYPE_CHECKING:
+    from PIL import Image as PILImage
+
+__all__ = [
+    "Done",
+    "Failed",
+    "Generation",
+    "Image",
+    "ImageRequest",
+    "Outcome",
+    "Prompt",
+    "Receipt",
+    "RunReport",
+]
+
+# The three sizes that the documentation lists, by the names people use for them.
+NAMED_SIZES = {"square": "1024x1024", "landscape": "1792x1024", "portrait": "1024x1792"}
+_SIZE = re.compile(r"[1-9]\d{0,4}x[1-9]\d{0,4}|auto", re.ASCII)
+
+
+class ImageRequest(BaseModel):
+    """One picture to ask for: a prompt, a size, a model, and any extra fields for the JSON body.
+
+    `size`: "1024x1024", "square", "landscape", "portrait", "auto", any other WIDTHxHEIGHT (sent as it
+    is), or None to leave it out (the service refuses an empty one). `id` and `metadata` are yours:
+    they are kept beside the picture and never sent. Raises pydantic's ValidationError.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+
+    prompt: str
+    size: str | None = "1024x1024"
+    model: str = Field(default="asi1-mini", min_length=1)
+    id: str | None = None
+    metadata: Mapping[str, Any] = Field(default_factory=dict)
+
+    if TYPE_CHECKING:
+        # Without this, type checkers refuse the extra fields that the model allows.
+        def __init__(
+            self,
+            *,
+            prompt: str,
+            size: str | None = "1024x1024",
+            model: str = "asi1-mini",
+            id: str | int | None = None,
+            metadata: Mapping[str, Any] = ...,
+            **extra: Any,
+        ) -> None: ...
+
+    @field_validator("prompt", mode="after")
+    @classmethod
+    def _prompt_says_something(cls, prompt: str) -> str:
+        if not prompt.strip():
+            raise ValueError("the prompt is empty")
+        return prompt
+
+    @field_validator("prompt", "id", mode="after")
+    @classmethod
+    def _text_is_unicode(cls, text: str | None, info: ValidationInfo) -> str | None:
+        try:
+            (text or "").encode()
+        except UnicodeEncodeError as error:
+            raise ValueError(f"the {info.field_name} is not valid Unicode text: {error.reason}") from None
+        return text
+
+    @field_validator("size", mode="after")
+    @classmethod
+    def _size_is_well_formed(cls, size: str | None) -> str | None:
+        if size is None:
+            return None
+        size = NAMED_SIZES.get(size, size)
+        if not _SIZE.fullmatch(size):
+            raise ValueError(
+                f"{size[:40]!r} is not a size: write WIDTHxHEIGHT, such as 1024x1024,"
+                " or square, landscape, portrait, auto"
+            )
+        return size
+
+    @field_validator("id", mode="before")
+    @classmethod
+    def _id_is_text(cls, value: object) -> object:
+        return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+    @model_validator(mode="after")
+    def _extra_is_json(self) -> ImageRequest:
+        if self.model_extra or self.metadata:
+            try:
+                # Read back, as it is written with NaN and Infinity, which are not JSON.
+                from_json(to_json([self.model_extra, self.metadata]), allow_inf_nan=False)
+            except (PydanticSerializationError, ValueError) as error:
+                raise ValueError(f"an extra field cannot be written as JSON: {error}") from None
+        return self
+
+    @classmethod
+    def of(cls, prompt: Prompt, /, **fields: Any) -> ImageRequest:
+        """Make a request of whatever stands for one; `fields` fill in what a text or mapping leaves out.
+
+        Raises ConfigurationError, which says what is wrong with it.
+        """
+        if isinstance(prompt, ImageRequest):
+            return prompt
+        if not isinstance(prompt, str | Mapping):
+            raise ConfigurationError(
+                f"a prompt is text, an ImageRequest or a mapping, not {type(prompt).__name__}"
+            )
+        own = {"prompt": prompt} if isinstance(prompt, str) else dict(prompt)
+        try:
+            return cls(**{**fields, **own})
+        except ValidationError as error:
+            raise ConfigurationError(_explain(error)) from None
+        except TypeError as error:  # a key that is not text, or the positional name of a field
+            raise ConfigurationError(f"not a request: {error}") from None
+
+
+def _explain(error: ValidationError) -> str:
+    """The first complaint of pydantic in one line, without the input (it may be long)."""
+    first = error.errors(include_url=False, include_input=False)[0]
+    where = ".".join(map(str, first["loc"]))
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "missing":
+        return f"there is no {where}"
+    return f"{where}: {message}" if where and where not in message else message
+
+
+Prompt: TypeAlias = str | ImageRequest | Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Image:
+    """A picture as it came: its bytes, and what the bytes themselves say of it.
+
+    `mime_type`, `suffix` (".jpg"), `width` and `height` (pixels) are told from the bytes, whatever the
+    reply claims.
+    """
+
+    data: bytes = field(repr=False)
+    mime_type: str
+    suffix: str
+    width: int
+    height: int
+
+    @cached_property
+    def sha256(self) -> str:
+        """The SHA-256 of the bytes, in hexadecimal."""
+        return hashlib.sha256(self.data).hexdigest()
+
+    @property
+    def data_url(self) -> str:
+        """The picture as a `data:` URL, for a web page or a chat."""
+        return f"data:{self.mime_type};base64,{base64.b64encode(self.data).decode()}"
+
+    async def save(self, path: str | Path) -> Path:
+        """Write the picture to `path`, whole or not at all; adds the right suffix where it has none.
+
+        Returns the path written. Raises OSError.
+        """
+        target = Path(path)
+        if not target.suffix:
+            target = target.with_name(target.name + self.suffix)
+        await anyio.to_thread.run_sync(write_durably, target, self.data)
+        return target
+
+    def to_pil(self) -> PILImage.Image:
+        """The picture for Pillow (`pip install Pillow`)."""
+        try:
+            from PIL import Image as pillow
+        except ImportError as error:
+            raise ImportError("to_pil() needs Pillow: pip install Pillow") from error
+        return pillow.open(io.BytesIO(self.data))
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return {
+            self.mime_type: base64.b64encode(self.data).decode(),
+            "text/plain": repr(self),
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    """What came back for one request.
+
+    `created`: an aware datetime, or None. `attempts`: tries in all. `elapsed`: seconds from the first
+    try to the last byte, waiting included. `raw`: the reply without its picture data. `occurrence`:
+    0 for the first time this very request stands in a run, 1 for the second, and so on.
+    """
+
+    request: ImageRequest
+    images: tuple[Image, ...]
+    created: datetime | None = None
+    revised_prompt: str | None = None
+    request_id: str | None = None
+    attempts: int = 1
+    elapsed: float = 0.0
+    raw: Any = field(default=None, repr=False)
+    occurrence: int = 0
+
+    @property
+    def image(self) -> Image:
+        """The first picture."""
+        return self.images[0]
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        return self.image._repr_mimebundle_()
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """A sink's word that the pictures of one generation would survive a crash.
+
+    `locations`: where each picture is (a path, a URL), in the order of its images.
+    """
+
+    locations: tuple[str, ...] = ()
+    bytes_written: int = 0
+
+
+@dataclass(frozen=True)
+class Done:
+    """A prompt that became pictures; `skipped` where an earlier run made them (then none is loaded)."""
+
+    index: int
+    request: ImageRequest
+    generation: Generation
+    receipt: Receipt | None = None
+    skipped: bool = False
+    ok: Literal[True] = field(default=True, init=False, repr=False)
+
+    def unwrap(self) -> Generation:
+        """The generation."""
+        return self.generation
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A prompt that did not become a picture, and why."""
+
+    index: int
+    request: ImageRequest
+    error: AsiImageError
+    ok: Literal[False] = field(default=False, init=False, repr=False)
+
+    def unwrap(self) -> Generation:
+        """Raises the error."""
+        raise self.error
+
+
+Outcome: TypeAlias = Done | Failed
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunReport:
+    """What became of a run's prompts; each of `total` is in one of the counts, or was not asked for.
+
+    `succeeded`, `failed`; `unknown` (may have been billed, see `APIError.maybe_billed`); `skipped`
+    (finished by an earlier run); `requests` sent, `retries` among them, `throttled` (answers of 429);
+    `elapsed` seconds; `stopped_by` (the error that ended the run early, or None); `failures`: the
+    first of what failed or is unknown, at most 100.
+    """
+
+    total: int = 0
+    succeeded: int = 0
+    failed: int = 0
+    unknown: int = 0
+    skipped: int = 0
+    requests: int = 0
+    retries: int = 0
+    throttled: int = 0
+    bytes_written: int = 0
+    elapsed: float = 0.0
+    stopped_by: AsiImageError | None = None
+    failures: tuple[Failed, ...] = ()
+
+    @property
+    def ok(self) -> bool:
+        """Every prompt is a picture."""
+        return self.stopped_by is None and self.succeeded + self.skipped == self.total

@@ -1,0 +1,113 @@
+"""What a user asks of the pace and of retries: `RateLimit` and `RetryPolicy`."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from .errors import ConfigurationError
+
+__all__ = ["RateLimit", "RetryPolicy", "parse_rate_limits", "parse_retry"]
+
+_UNITS = {
+    "s": 1.0, "sec": 1.0, "second": 1.0, "seconds": 1.0,
+    "m": 60.0, "min": 60.0, "minute": 60.0, "minutes": 60.0,
+    "h": 3600.0, "hour": 3600.0, "hours": 3600.0,
+    "d": 86400.0, "day": 86400.0, "days": 86400.0,
+}  # fmt: skip
+_RATE = re.compile(r"\s*(\d{1,15})\s*/\s*(\d{1,15}(?:\.\d{1,15})?)?\s*([a-z]+)\s*", re.ASCII)
+_RATE_HINT = 'Write a rate as "3/min", "20/2s", "500/day", or RateLimit(3, per=60).'
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """At most `n` requests in any `per` seconds.
+
+    Raises ConfigurationError where `n` is not a whole number of at least 1 or `per` is not positive.
+    """
+
+    n: int
+    per: float
+
+    def __post_init__(self) -> None:
+        if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
+            raise ConfigurationError(
+                f"a rate limit needs a whole number of requests, at least 1, not {self.n!r}",
+                hint=_RATE_HINT,
+            )
+        if (
+            isinstance(self.per, bool)
+            or not isinstance(self.per, int | float)
+            or not (0 < self.per < math.inf)
+        ):
+            raise ConfigurationError(
+                f"a rate limit needs a positive number of seconds, not {self.per!r}",
+                hint=_RATE_HINT,
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> RateLimit:
+        """Read `"3/min"`, `"20/2s"` or `"500/day"`."""
+        match = _RATE.fullmatch(text.lower())
+        if match is None or match[3] not in _UNITS:
+            raise ConfigurationError(f"{text[:40]!r} is not a rate", hint=_RATE_HINT)
+        return cls(int(match[1]), float(match[2] or 1) * _UNITS[match[3]])
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """When a request is tried again.
+
+    `max_attempts`: tries in all, 1 means none again. `max_wait`: the longest wait, in seconds, that
+    the service may ask for (Retry-After) before the run stops by name instead. `resend_unknown`:
+    send again where it is not known whether the first was billed. `backoff` and `max_backoff`: the
+    first and the longest wait, in seconds, where the service names none; it doubles in between.
+    """
+
+    max_attempts: int = 4
+    max_wait: float = 300.0
+    resend_unknown: bool = False
+    backoff: float = 0.5
+    max_backoff: float = 60.0
+
+    def __post_init__(self) -> None:
+        attempts = self.max_attempts
+        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+            raise ConfigurationError(
+                f"max_attempts must be a whole number of at least 1, not {attempts!r}",
+                hint="1 means: no retry.",
+            )
+        for name in ("max_wait", "backoff", "max_backoff"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not (0 <= value < math.inf):
+                raise ConfigurationError(f"{name} must be a number of seconds, not {value!r}")
+
+
+def parse_rate_limits(
+    value: str | RateLimit | Iterable[str | RateLimit] | None,
+) -> tuple[RateLimit, ...] | None:
+    """The limits that hold together: `()` for no limit, `None` for `"auto"`."""
+    if value is None:
+        return ()
+    if value == "auto":
+        return None
+    if isinstance(value, str | RateLimit):
+        value = [value]
+    if not isinstance(value, Iterable):
+        raise ConfigurationError(f"{value!r} is not a rate", hint=_RATE_HINT)
+    return tuple(_one(item) for item in value)
+
+
+def _one(item: object) -> RateLimit:
+    if isinstance(item, RateLimit):
+        return item
+    if isinstance(item, str):
+        return RateLimit.parse(item)
+    raise ConfigurationError(f"{item!r} is not a rate", hint=_RATE_HINT)
+
+
+def parse_retry(value: RetryPolicy | int) -> RetryPolicy:
+    """A policy as it is, or a number of attempts."""
+    return value if isinstance(value, RetryPolicy) else RetryPolicy(max_attempts=value)

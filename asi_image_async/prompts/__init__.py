@@ -1,0 +1,153 @@
+"""Prompt files in: checked whole before anything is paid for, then read again a line at a time."""
+
+from __future__ import annotations
+
+import stat
+import sys
+import tempfile
+import weakref
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from ..errors import ConfigurationError
+from ..models import ImageRequest
+from .lines import MAX_LINE_BYTES, Problems, numbered_lines
+from .rows import is_quoted, rows
+
+__all__ = ["PromptFile", "read_prompts"]
+
+MAX_STDIN_BYTES = 8 * 2**30  # on disk: ten million long prompts fit, and `yes |` comes to an end
+_SUFFIXES = (".txt", ".jsonl", ".ndjson", ".csv", ".tsv")
+
+
+def read_prompts(
+    path_or_dash: str | Path,
+    *,
+    stdin: BinaryIO | None = None,
+    size: str | None = None,
+    model: str | None = None,
+) -> PromptFile:
+    """Check a prompt file whole, and give its requests.
+
+    By the suffix: `.txt` (a prompt a line), `.jsonl` or `.ndjson` (an object or a text a line), `.csv`
+    and `.tsv` (with a header row; tab-separated cells are taken as they are, unless all that have a
+    quote in them are quoted as in CSV). `-` is standard input, or `stdin` in its stead: JSON lines
+    where the first line begins with `{`, else a prompt a line; it is copied to a temporary file first.
+
+    `prompt`, `id`, `size`, `model` and the image API's parameters are taken from the columns or keys
+    of these names, whatever their case; all others become the request's `metadata`. `size` and `model`
+    stand in where the file names none. UTF-8; a line has at most 1 MiB.
+
+    Blocks while it reads. Raises ConfigurationError, with the name of the file and the numbers of the
+    lines that are wrong.
+    """
+    defaults = {key: value for key, value in (("size", size), ("model", model)) if value is not None}
+    ImageRequest.of("a fox", **defaults)  # what is wrong with the options is not the fault of line 1
+    if str(path_or_dash) == "-":
+        name, file = "standard input", _spool(stdin or _standard_input())
+        kind = ".jsonl" if _begins_with_brace(file) else ".txt"
+    else:
+        path = Path(path_or_dash)
+        name, file, kind = path.name, _open(path), path.suffix.lower()
+    return PromptFile(file, name, kind, defaults)
+
+
+class PromptFile:
+    """The requests of a prompt file that has been checked: `len()` tells how many, iterating reads them.
+
+    Made by `read_prompts`. Nothing but the line at hand is kept in memory. Each iteration reads the
+    file from its start again and blocks for a line at a time, which is short enough for a coroutine.
+    Raises ConfigurationError where the file has been spoilt since the check.
+    """
+
+    def __init__(self, file: BinaryIO, name: str, kind: str, defaults: Mapping[str, str]) -> None:
+        # Kept open, so that a file that is replaced in the meantime is still the one that was checked.
+        # It has no end but this object's own.
+        weakref.finalize(self, file.close)
+        self._file = file
+        self._name = name
+        self._kind = kind
+        self._defaults = defaults
+        self._quoted = kind == ".csv" or (kind == ".tsv" and is_quoted(file))
+        problems = Problems(name)
+        self._length = sum(1 for _ in self._read(problems))
+        problems.raise_any()
+        if not self._length:
+            raise ConfigurationError(f"{name} has no prompts", hint="Write a prompt into it.")
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __iter__(self) -> Iterator[ImageRequest]:
+        problems = Problems(self._name)
+        for request in self._read(problems):
+            problems.raise_any()
+            yield request
+        problems.raise_any()
+
+    def _read(self, problems: Problems) -> Iterator[ImageRequest]:
+        """Every good row as a request; the others go to `problems`."""
+        for number, row in rows(self._file, self._kind, self._quoted, problems):
+            try:
+                request = ImageRequest.of(row, **self._defaults)
+            except ConfigurationError as error:
+                problems.add(number, str(error))
+            else:
+                yield request
+
+
+def _open(path: Path) -> BinaryIO:
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            raise ConfigurationError(f"{path} is a directory", hint="Name a prompt file in it.")
+        if path.suffix.lower() not in _SUFFIXES:
+            raise ConfigurationError(
+                f"{path.name} has no ending that is known here: {', '.join(_SUFFIXES)}",
+                hint="Give the file the ending of its format: .txt for a prompt a line.",
+            )
+        if not stat.S_ISREG(mode):  # a pipe can be read only once, and this is read twice
+            raise ConfigurationError(f"{path} is not a plain file", hint="Send it to standard input: -")
+        return path.open("rb")
+    except FileNotFoundError:
+        raise ConfigurationError(f"there is no file {path}", hint="Check the path.") from None
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConfigurationError):
+            raise
+        reason = getattr(error, "strerror", None) or error  # ValueError: a NUL in the path
+        raise ConfigurationError(
+            f"cannot read {path}: {reason}", hint="Check the path, and that you may read the file."
+        ) from None
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise ConfigurationError("there is no standard input", hint="Name a prompt file instead of -.")
+    return sys.stdin.buffer
+
+
+def _spool(stream: BinaryIO) -> BinaryIO:
+    """Copy what can be read only once to a temporary file, in memory while it is small."""
+    file = tempfile.SpooledTemporaryFile(max_size=MAX_LINE_BYTES)
+    size = 0
+    try:
+        while chunk := stream.read(2**16):
+            size += len(chunk)
+            if size > MAX_STDIN_BYTES:
+                raise ConfigurationError(
+                    f"standard input has more than {MAX_STDIN_BYTES} bytes",
+                    hint="Split it, or save it as a file and name that.",
+                )
+            file.write(chunk)
+    except BaseException as error:
+        file.close()
+        if isinstance(error, OSError):
+            raise ConfigurationError(f"cannot read standard input: {error.strerror or error}") from None
+        raise
+    return cast("BinaryIO", file)
+
+
+def _begins_with_brace(file: BinaryIO) -> bool:
+    lines = numbered_lines(file, Problems(""))
+    return next((line.lstrip() for line in lines if line.strip()), "").startswith("{")

@@ -1,0 +1,172 @@
+"""A list of prompts into a sink: each picture stored, each outcome in the journal, the sums in a report."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Sized
+
+import anyio
+
+from .batch import Batch, to_request
+from .core.naming import digest, idempotency_key
+from .core.usage import Usage
+from .errors import APIError, JournalError, SinkError
+from .events import Event, ImageStored, OutcomeReady
+from .exchange import Item
+from .models import Done, Failed, Generation, ImageRequest, Outcome, Prompt, Receipt, RunReport
+from .protocols import Prompts, Sink
+from .runtime.journal import Claim, Journal, State
+from .runtime.pump import pump
+
+__all__ = ["Run"]
+
+# How long a cancelled run may take to store what it has already bought, in seconds.
+_GRACE = 10.0
+_FAILURES_KEPT = 100
+
+
+class Run:
+    """One run: the journal and the sink round a batch."""
+
+    def __init__(
+        self,
+        batch: Batch,
+        sink: Sink,
+        journal: Journal,
+        *,
+        usage: Usage,
+        fail_fast: bool,
+        tell: Callable[[Event], None],
+    ) -> None:
+        self._batch = batch
+        self._sink = sink
+        self._journal = journal
+        self._usage = usage
+        self._fail_fast = fail_fast
+        self._tell = tell
+        self._counts = dict.fromkeys(("total", "succeeded", "failed", "unknown", "skipped"), 0)
+        self._bytes_written = 0
+        self._failures: list[Failed] = []
+        self._storing: set[anyio.CancelScope] = set()
+        self._deadline = math.inf
+
+    async def finish(self, prompts: Prompts, width: int) -> RunReport:
+        """Work through the prompts; whatever ends it, the sink and the journal are closed in order."""
+        started = anyio.current_time()
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(self._journal)
+            await self._sink.open()
+            stack.push_async_callback(self._close_sink)
+            if isinstance(prompts, Sized):
+                await self._journal.note("total", len(prompts))
+            async with pump(self._settle, prompts, width=width, brake=self._batch.brake) as outcomes:
+                try:
+                    async for outcome in outcomes:
+                        self._count(outcome)
+                except anyio.get_cancelled_exc_class():
+                    self._hurry()
+                    raise
+            if not self._batch.brake.pulled:
+                await self._journal.note("total", self._counts["total"])
+        return RunReport(
+            **self._counts,
+            requests=self._usage.requests,
+            retries=self._usage.retries,
+            throttled=self._usage.throttled,
+            bytes_written=self._bytes_written,
+            elapsed=anyio.current_time() - started,
+            stopped_by=self._batch.stopped_by,
+            failures=tuple(self._failures),
+        )
+
+    async def _settle(self, index: int, prompt: Prompt) -> Outcome:
+        """Bring one prompt to its outcome: asked for, stored, and written down, in this order."""
+        self._counts["total"] += 1
+        request = to_request(index, prompt)
+        if isinstance(request, Failed):
+            return request
+        try:
+            claim = await self._journal.claim(digest(request))
+            known = self._known(index, request, claim)
+            return known or await self._make(index, request, claim)
+        except JournalError as error:
+            self._batch.stop(error)
+            return Failed(index, request, error)
+
+    def _known(self, index: int, request: ImageRequest, claim: Claim) -> Outcome | None:
+        """The outcome of an earlier run, where it stands."""
+        if claim.state is State.DONE:
+            receipt = Receipt(locations=tuple(claim.detail.split("\n")) if claim.detail else ())
+            generation = Generation(request=request, images=(), occurrence=claim.occurrence)
+            return Done(index, request, generation, receipt, skipped=True)
+        if claim.state is State.UNKNOWN and not self._journal.ask_unknown_again:
+            return Failed(index, request, APIError(claim.detail, maybe_billed=True))
+        return None
+
+    async def _make(self, index: int, request: ImageRequest, claim: Claim) -> Outcome:
+        key = idempotency_key(claim.key, self._journal.salt)
+        item = Item(request, key, claim.occurrence)
+        try:
+            generation = await self._batch.ask(item)
+        except APIError as error:
+            state = State.UNKNOWN if error.maybe_billed else State.FAILED
+            await self._journal.record(claim.key, state, str(error), request.prompt)
+            return Failed(index, request, error)
+        except anyio.get_cancelled_exc_class():
+            if item.in_flight:
+                with anyio.CancelScope(shield=True):
+                    detail = "cancelled while it was in flight"
+                    await self._journal.record(claim.key, State.UNKNOWN, detail, request.prompt)
+            raise
+        return await self._store(index, generation, claim)
+
+    async def _store(self, index: int, generation: Generation, claim: Claim) -> Outcome:
+        """Give bought pictures to the sink and write that down; a cancelled run does it too, soon."""
+        with anyio.CancelScope(shield=True, deadline=self._deadline) as storing:
+            self._storing.add(storing)
+            try:
+                receipt = await self._sink.write(generation)
+                self._tell(ImageStored(generation.request, receipt))
+                self._bytes_written += receipt.bytes_written
+                await self._journal.record(claim.key, State.DONE, "\n".join(receipt.locations))
+                return Done(index, generation.request, generation, receipt)
+            except JournalError:
+                raise
+            except Exception as error:
+                return await self._not_stored(index, generation, claim, error)
+            finally:
+                self._storing.discard(storing)
+        late = TimeoutError(f"it took more than {_GRACE:g} s after the run was cancelled")
+        return await self._not_stored(index, generation, claim, late)
+
+    async def _not_stored(self, index: int, generation: Generation, claim: Claim, cause: Exception) -> Failed:
+        """A sink that cannot write ends the run; the pictures stay with the error."""
+        hint = cause.hint if isinstance(cause, SinkError) else None
+        error = SinkError(f"a picture could not be stored: {cause}", hint=hint, generation=generation)
+        error.__cause__ = cause
+        self._batch.stop(error)
+        with contextlib.suppress(JournalError):  # it is likely on the same full disk
+            await self._journal.record(claim.key, State.FAILED, str(error), generation.request.prompt)
+        return Failed(index, generation.request, error)
+
+    def _hurry(self) -> None:
+        self._deadline = anyio.current_time() + _GRACE
+        for storing in self._storing:
+            storing.deadline = self._deadline
+
+    async def _close_sink(self) -> None:
+        with anyio.CancelScope(shield=True, deadline=self._deadline):
+            await self._sink.close()
+
+    def _count(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Done):
+            self._counts["skipped" if outcome.skipped else "succeeded"] += 1
+        else:
+            unknown = isinstance(outcome.error, APIError) and outcome.error.maybe_billed
+            self._counts["unknown" if unknown else "failed"] += 1
+            if len(self._failures) < _FAILURES_KEPT:
+                self._failures.append(outcome)
+            if self._fail_fast:
+                self._batch.stop(outcome.error)
+        self._tell(OutcomeReady(outcome))

@@ -1,0 +1,199 @@
+"""Bounded fan-out of any async function over any source: a slot first, then an item."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import anyio
+from anyio.abc import TaskGroup
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+
+__all__ = ["Brake", "Stopped", "pump"]
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+class Stopped(Exception):
+    """The brake was pulled before this began; it was not done."""
+
+
+class Brake:
+    """Stops what has not begun; what is under way is finished."""
+
+    def __init__(self) -> None:
+        self.pulled = False
+        self._waits: set[anyio.CancelScope] = set()
+
+    def pull(self) -> None:
+        """From now on nothing begins."""
+        self.pulled = True
+        for wait in self._waits:
+            wait.cancel()
+
+    @contextmanager
+    def stops(self) -> Iterator[None]:
+        """Around a wait for something to begin: raises Stopped where the brake is, or gets, pulled."""
+        if self.pulled:
+            raise Stopped
+        with anyio.CancelScope() as wait:
+            self._waits.add(wait)
+            try:
+                yield
+            finally:
+                self._waits.discard(wait)
+        if wait.cancelled_caught:
+            raise Stopped
+
+
+@asynccontextmanager
+async def pump(
+    function: Callable[[int, T], Awaitable[R]],
+    source: Iterable[T] | AsyncIterable[T],
+    *,
+    width: int,
+    ordered: bool = False,
+    brake: Brake | None = None,
+) -> AsyncIterator[AsyncIterator[R]]:
+    """Call `function(index, item)` for every item of `source`, at most `width` at once.
+
+    Gives an iterator over the results, as completed or in input order. An item is pulled only when a
+    slot is free, and a slot is freed only when its result has been taken: so at most `width` items are
+    under way, whatever the length of the source. Where the function raises Stopped there is no result.
+
+    What `source` raises comes out of the iterator after the results of what was under way; what
+    `function` raises comes out in its result's place. Leaving the block cancels every call.
+    """
+    send, receive = anyio.create_memory_object_stream[_Result[R]](0)
+    items = aiter(source) if isinstance(source, AsyncIterable) else _Plain(source)
+    work = _Work(function, items, width, ordered, brake or Brake())
+    try:
+        async with receive, anyio.create_task_group() as group:
+            group.start_soon(work.slot, group, send)
+            yield _Results(work, receive)
+            group.cancel_scope.cancel()
+    except BaseExceptionGroup as raised:
+        # The calls hand their errors over as results, so a single error here is the block's own.
+        if len(raised.exceptions) > 1:
+            raise
+        raise raised.exceptions[0] from raised.exceptions[0].__cause__
+
+
+@dataclass(frozen=True)
+class _Result(Generic[R]):
+    """What a call came to, on its way from its slot to the reader."""
+
+    value: R | None = None
+    error: Exception | None = None
+
+
+class _Work(Generic[T, R]):
+    """What the slots share: the source, and in ordered work whose turn it is."""
+
+    def __init__(
+        self,
+        function: Callable[[int, T], Awaitable[R]],
+        items: AsyncIterator[T],
+        width: int,
+        ordered: bool,
+        brake: Brake,
+    ) -> None:
+        self._function = function
+        self._items = items
+        self._free = width
+        self._ordered = ordered
+        self._brake = brake
+        self._pulling = anyio.Lock(fast_acquire=True)
+        self._pulled = 0
+        self._ended = False
+        self._turn = 0
+        self._waiting: dict[int, anyio.Event] = {}
+        self.source_error: Exception | None = None
+
+    async def slot(self, group: TaskGroup, send: MemoryObjectSendStream[_Result[R]]) -> None:
+        """Pull, call, hand over, again; the first pull of a slot opens the next one."""
+        self._free -= 1
+        first = True
+        async with send:
+            while (pulled := await self._pull()) is not None:
+                if first and self._free:
+                    group.start_soon(self.slot, group, send.clone())
+                first = False
+                index, item = pulled
+                result = await self._call(index, item)
+                if self._ordered:
+                    await self._await_turn(index)
+                if result is not None:
+                    await send.send(result)
+                if self._ordered:
+                    self._end_turn()
+
+    async def _pull(self) -> tuple[int, T] | None:
+        async with self._pulling:
+            if self._ended:
+                return None
+            try:
+                with self._brake.stops():
+                    item = await anext(self._items)
+            except (StopAsyncIteration, Stopped):
+                self._ended = True
+                return None
+            except Exception as error:
+                self._ended = True
+                self.source_error = error
+                return None
+            self._pulled += 1
+            return self._pulled - 1, item
+
+    async def _call(self, index: int, item: T) -> _Result[R] | None:
+        try:
+            return _Result(value=await self._function(index, item))
+        except Stopped:
+            return None
+        except Exception as error:
+            return _Result(error=error)
+
+    async def _await_turn(self, index: int) -> None:
+        if index != self._turn:
+            event = self._waiting[index] = anyio.Event()
+            await event.wait()
+
+    def _end_turn(self) -> None:
+        self._turn += 1
+        if (event := self._waiting.pop(self._turn, None)) is not None:
+            event.set()
+
+
+class _Results(AsyncIterator[R]):
+    """The reader's side."""
+
+    def __init__(self, work: _Work[T, R], receive: MemoryObjectReceiveStream[_Result[R]]) -> None:
+        self._work = work
+        self._receive = receive
+
+    async def __anext__(self) -> R:
+        try:
+            result = await self._receive.receive()
+        except (anyio.EndOfStream, anyio.ClosedResourceError):
+            error, self._work.source_error = self._work.source_error, None
+            if error is not None:
+                raise error from error.__cause__
+            raise StopAsyncIteration from None
+        if result.error is not None:
+            raise result.error
+        return result.value  # type: ignore[return-value]  # a result without an error has a value
+
+
+class _Plain(AsyncIterator[T]):
+    """An ordinary iterable, asked as an asynchronous one."""
+
+    def __init__(self, source: Iterable[T]) -> None:
+        self._items = iter(source)
+
+    async def __anext__(self) -> T:
+        for item in self._items:
+            return item
+        raise StopAsyncIteration

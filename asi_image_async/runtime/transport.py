@@ -1,0 +1,249 @@
+"""The network: sole owner of the aiohttp client, and the one place where its errors become ours."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
+from pydantic import SecretStr
+from yarl import URL
+
+from ..errors import APIConnectionError, APIError, APITimeoutError, InvalidResponseError
+
+__all__ = ["Response", "Transport"]
+
+# Idle connections are dropped before the service would do it, so that a reused dead one is rare.
+_KEEP_ALIVE = 15.0
+_ERROR_BODY_BYTES = 64 * 2**10
+_MAX_LINK_HOPS = 5
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last four bytes are an IPv4 address
+_USER_AGENT = f"asi-image-async/{version('asi_image_async')} aiohttp/{aiohttp.__version__}"
+
+
+@dataclass(frozen=True)
+class Response:
+    """A whole reply: its headers are looked up without regard to case."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class _Body(aiohttp.BytesPayload):
+    """A request body that remembers whether any of it may have left this machine."""
+
+    sent = False
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        self.sent = True
+        await super().write_with_length(writer, content_length)
+
+
+class Transport:
+    """Sends requests to one base URL; a key goes to no other origin."""
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: SecretStr,
+        timeout: float,
+        max_response_bytes: int,
+        http: aiohttp.ClientSession | None,
+    ) -> None:
+        self._endpoint = URL(base_url) / "image" / "generate"
+        self._key = api_key
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._max_bytes = max_response_bytes
+        self._given = http
+        self._own: aiohttp.ClientSession | None = None
+        self._links: aiohttp.ClientSession | None = None
+
+    async def open(self) -> None:
+        if self._given is None:
+            # The gate bounds what is in flight, so the pool need not.
+            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE)
+            self._own = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+
+    async def close(self) -> None:
+        for client in (self._own, self._links):
+            if client is not None:
+                await client.close()
+
+    async def post(self, body: bytes, idempotency_key: str) -> Response:
+        """Send one request, read the whole reply, and let go of the connection.
+
+        Raises APITimeoutError, APIConnectionError and InvalidResponseError (a reply over the bound);
+        `maybe_billed` is true on them once any of the body may have left this machine.
+        """
+        client = self._given or self._own
+        if client is None:
+            raise RuntimeError("the transport is not open")
+        payload = _Body(body, content_type="application/json")
+        key = self._key.get_secret_value()
+        headers = {
+            "Authorization": f"Bearer {key}",
+            "Accept": "application/json",
+            "Idempotency-Key": idempotency_key,
+            "User-Agent": _USER_AGENT,
+        }
+        try:
+            async with client.post(
+                self._endpoint,
+                data=payload,
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+                raise_for_status=False,
+            ) as response:
+                if response.status < 300:
+                    reply = await self._read(response)
+                else:
+                    reply = await _read_some(response)
+                return Response(response.status, response.headers, _without(key, reply))
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise self._translate(error, maybe_billed=payload.sent) from error
+
+    async def fetch(self, url: str) -> bytes:
+        """Get a picture that a reply links to, without the key, within the same size bound.
+
+        Only over https or from the base URL's own origin, and never from a private address, unless the
+        base URL's host is the same; every redirect is checked again. Raises InvalidResponseError for a
+        link that is refused, APIConnectionError where it cannot be read.
+        """
+        try:
+            target = URL(url)
+            for _ in range(_MAX_LINK_HOPS):
+                self._check_link(target)
+                async with self._link_client().get(
+                    target, timeout=self._timeout, allow_redirects=False, raise_for_status=False
+                ) as response:
+                    if response.status == 200:
+                        return await self._read(response)
+                    location = response.headers.get("Location")
+                    if not 300 <= response.status < 400 or location is None:
+                        raise APIConnectionError(
+                            f"the picture's link answered {response.status}: {target}",
+                            maybe_billed=True,
+                        )
+                    target = target.join(URL(location))
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+            if isinstance(error, APIError):
+                raise
+            failed = self._translate(error, maybe_billed=True)
+            raise type(failed)(f"{failed} (the picture's link: {url})", maybe_billed=True) from error
+        raise InvalidResponseError(f"the picture's link redirects too often: {url}", maybe_billed=True)
+
+    def _check_link(self, url: URL) -> None:
+        same_origin = url.origin() == self._endpoint.origin()
+        if url.scheme != "https" and not same_origin:
+            raise _refused(url, "it is neither https nor from the service's own origin")
+        if url.host != self._endpoint.host and _is_private(url.host or ""):
+            raise _refused(url, "its address is private")
+
+    def _link_client(self) -> aiohttp.ClientSession:
+        # A client of its own: no key, no cookies, none of a user's headers, and every name it
+        # resolves is checked where the connection is made, so that it cannot change in between.
+        if self._links is None:
+            resolver = _PublicResolver(allowed_host=self._endpoint.host or "")
+            self._links = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, resolver=resolver),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"User-Agent": _USER_AGENT},
+            )
+        return self._links
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        if (response.content_length or 0) > self._max_bytes:
+            response.close()
+            raise self._too_large()
+        chunks: list[bytes] = []
+        size = 0
+        async for chunk in response.content.iter_any():
+            size += len(chunk)
+            if size > self._max_bytes:
+                response.close()
+                raise self._too_large()
+            chunks.append(chunk)
+        return b"".join(chunks)
+
+    def _too_large(self) -> InvalidResponseError:
+        return InvalidResponseError(
+            f"the reply is larger than {self._max_bytes} bytes",
+            hint="Raise max_response_bytes if such large pictures are meant.",
+            maybe_billed=True,
+        )
+
+    def _translate(self, error: Exception, *, maybe_billed: bool) -> APIError:
+        if isinstance(error, TimeoutError):
+            return APITimeoutError(
+                f"no whole reply within {self._timeout.total:g} s", maybe_billed=maybe_billed
+            )
+        return APIConnectionError(str(error) or type(error).__name__, maybe_billed=maybe_billed)
+
+
+async def _read_some(response: aiohttp.ClientResponse) -> bytes:
+    """The beginning of an error's body; the status counts even where the body is cut or too long."""
+    chunks: list[bytes] = []
+    size = 0
+    try:
+        async for chunk in response.content.iter_any():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > _ERROR_BODY_BYTES:
+                response.close()
+                break
+    except (TimeoutError, aiohttp.ClientError):
+        pass
+    return b"".join(chunks)
+
+
+def _without(key: str, body: bytes) -> bytes:
+    # A service that repeats the key in an error must not bring it into a log.
+    return body.replace(key.encode(), b"***") if len(body) <= _ERROR_BODY_BYTES else body
+
+
+def _refused(url: URL, why: str) -> InvalidResponseError:
+    return InvalidResponseError(
+        f"the picture's link is not followed: {why}: {url}",
+        hint="Fetch it yourself if you trust it.",
+        maybe_billed=True,
+    )
+
+
+def _is_private(host: str) -> bool:
+    """Whether `host` is an address that is not of the public internet; a name is not."""
+    try:
+        address = ipaddress.ip_address(host.split("%")[0])
+    except ValueError:
+        return False
+    if isinstance(address, ipaddress.IPv6Address):
+        inner = address.ipv4_mapped or address.sixtofour or (address in _NAT64 and address.packed[12:])
+        if inner:
+            return _is_private(str(ipaddress.IPv4Address(inner)))
+    return not address.is_global or address.is_multicast
+
+
+class _PublicResolver(AbstractResolver):
+    """Resolves names to public addresses only, but for one host."""
+
+    def __init__(self, allowed_host: str) -> None:
+        self._allowed = allowed_host
+        self._resolver = aiohttp.DefaultResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._resolver.resolve(host, port, family)
+        public = [entry for entry in found if not _is_private(entry["host"])]
+        if public or host == self._allowed:
+            return public or found
+        raise OSError(None, f"{host} has no public address")
+
+    async def close(self) -> None:
+        await self._resolver.close()

@@ -1,0 +1,342 @@
+"""The hall: `ImageSession`, which people hold in their hands."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import secrets
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+    Sized,
+)
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, overload
+
+import aiohttp
+from pydantic import SecretStr
+from yarl import URL
+
+from .batch import Batch
+from .core.usage import Usage
+from .errors import AsiImageError, ConfigurationError
+from .events import Event
+from .exchange import Exchange, Item
+from .models import Generation, ImageRequest, Outcome, Prompt, RunReport
+from .policies import RateLimit, RetryPolicy, parse_rate_limits, parse_retry
+from .protocols import Observer, Prompts, Sink
+from .run import Run
+from .runtime.gate import Gate
+from .runtime.journal import Journal
+from .runtime.pump import Brake, pump
+from .runtime.transport import Transport
+from .sinks.callback import CallbackSink
+
+__all__ = ["ImageSession"]
+
+logger = logging.getLogger("asi_image_async")
+
+_DEFAULT_BASE_URL = "https://api.asi1.ai/v1"
+_KEY_VARIABLES = ("ASI_ONE_API_KEY", "ASI1_API_KEY")
+_BASE_URL_VARIABLES = ("ASI_ONE_BASE_URL", "ASI1_BASE_URL")
+
+
+class ImageSession:
+    """Asks ASI:One for pictures: one, a list, a stream, or a run into a sink.
+
+    Enter it with `async with`. `api_key`: else ASI_ONE_API_KEY, else ASI1_API_KEY. `base_url`: else
+    ASI_ONE_BASE_URL, else ASI1_BASE_URL, else https://api.asi1.ai/v1. `max_concurrency`: requests in
+    flight at once. `rate_limit`: "3/min", RateLimit(3, per=60), several of these, None for no limit of
+    ours, or "auto" to slow down when the service says so. `retry`: a RetryPolicy, or a number of attempts
+    in all. `timeout`: seconds for one attempt, the reply read whole. `http`: an aiohttp session of yours,
+    used and never closed. `observer`: called with every event.
+
+    Raises ConfigurationError for a wrong setting; a missing key is told when the session is entered.
+    """
+
+    def __init__(
+        self,
+        api_key: str | SecretStr | None = None,
+        *,
+        base_url: str | None = None,
+        max_concurrency: int = 8,
+        rate_limit: str | RateLimit | Iterable[str | RateLimit] | None = "auto",
+        retry: RetryPolicy | int = RetryPolicy(),  # noqa: B008 - frozen
+        timeout: float = 120.0,
+        max_response_bytes: int = 64 * 2**20,
+        http: aiohttp.ClientSession | None = None,
+        observer: Observer | None = None,
+    ) -> None:
+        self._key = SecretStr(api_key) if isinstance(api_key, str) else api_key
+        self._base_url = _base_url(base_url)
+        self._width = _whole(max_concurrency, "max_concurrency")
+        self._limits = parse_rate_limits(rate_limit)
+        self._policy = parse_retry(retry)
+        self._timeout = _seconds(timeout, "timeout")
+        self._max_response_bytes = _whole(max_response_bytes, "max_response_bytes")
+        self._http = http
+        self._observer = observer
+        self._observer_failed = False
+        self._usage = Usage()
+        self._batches: set[Batch] = set()
+        self._open: tuple[Gate, Transport] | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """What this session has used so far, live."""
+        return self._usage
+
+    async def __aenter__(self) -> Self:
+        transport = Transport(
+            base_url=self._base_url,
+            api_key=_api_key(self._key),
+            timeout=self._timeout,
+            max_response_bytes=self._max_response_bytes,
+            http=self._http,
+        )
+        await transport.open()
+        self._open = Gate(self._limits or (), self._width, self._tell), transport
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._open is not None:
+            _, transport = self._open
+            self._open = None
+            await transport.close()
+
+    async def generate(
+        self,
+        prompt: Prompt,
+        *,
+        size: str | None = "1024x1024",
+        model: str = "asi1-mini",
+        **extra: Any,
+    ) -> Generation:
+        """Ask for one picture and wait for it; `extra` goes into the JSON body.
+
+        Raises ConfigurationError for a request that is none, before anything is sent, and APIError where
+        there is no picture.
+        """
+        if isinstance(prompt, ImageRequest) and extra:
+            raise ConfigurationError(
+                f"{', '.join(extra)} beside an ImageRequest", hint="Put extra fields into the ImageRequest."
+            )
+        request = ImageRequest.of(prompt, size=size, model=model, **extra)
+        item = Item(request, idempotency_key=secrets.token_hex(16))
+        return await self._exchange().ask(item, Brake())
+
+    @overload
+    async def gather(
+        self, prompts: Prompts, *, return_exceptions: Literal[False] = False
+    ) -> list[Generation]: ...
+
+    @overload
+    async def gather(
+        self, prompts: Prompts, *, return_exceptions: bool
+    ) -> list[Generation | AsiImageError]: ...
+
+    async def gather(
+        self, prompts: Prompts, *, return_exceptions: bool = False
+    ) -> list[Generation] | list[Generation | AsiImageError]:
+        """The pictures of all prompts, in their order, as `asyncio.gather` would give them.
+
+        The first error is raised and the rest cancelled; with `return_exceptions=True` errors stand in
+        their places. A list is checked whole before anything is sent.
+        """
+        _many(prompts)
+        if isinstance(prompts, Sequence) and not return_exceptions:
+            prompts = [ImageRequest.of(prompt) for prompt in prompts]
+        batch = Batch(self._exchange(), self._policy, self._usage)
+        found: dict[int, Generation | AsiImageError] = {}
+        async with self._outcomes(batch, prompts) as outcomes:
+            async for outcome in outcomes:
+                if not outcome.ok and not return_exceptions:
+                    raise outcome.error
+                found[outcome.index] = outcome.generation if outcome.ok else outcome.error
+        if batch.stopped_by is not None:
+            if not return_exceptions:
+                raise batch.stopped_by
+            length = len(prompts) if isinstance(prompts, Sized) else max(found, default=0) + 1
+            found = {index: found.get(index, batch.stopped_by) for index in range(length)}
+        return [found[index] for index in sorted(found)]
+
+    @asynccontextmanager
+    async def stream(
+        self, prompts: Prompts, *, ordered: bool = False
+    ) -> AsyncIterator[AsyncIterator[Outcome]]:
+        """Outcomes one by one, as completed or in input order; leaving the block ends what is under way.
+
+        Prompts are pulled only as slots come free, and a slot is freed only when its outcome has been
+        taken. What would fail for every prompt is raised, after the outcomes of what was in flight.
+        """
+        batch = Batch(self._exchange(), self._policy, self._usage)
+        async with self._outcomes(batch, prompts, ordered) as outcomes:
+            yield _UntilStopped(outcomes, batch)
+
+    async def run(
+        self,
+        prompts: Prompts,
+        sink: Sink | Callable[[Generation], object],
+        *,
+        journal: str | Path | Journal | None = None,
+        fail_fast: bool = False,
+    ) -> RunReport:
+        """Bring every picture to the sink, and report.
+
+        `sink`: a Sink, or a function (sync or async) that gets each Generation. `journal`: a path; what
+        an earlier run with the same journal finished is not asked for again. `fail_fast`: the first
+        failure stops the run.
+
+        What ends a run early stands in the report's `stopped_by`. Raises JournalError and SinkError
+        where the journal or the sink cannot be opened; nothing has been sent then.
+        """
+        usage = Usage()
+
+        def tell(event: Event) -> None:
+            usage.note(event)
+            self._tell(event)
+
+        batch = Batch(self._exchange(tell), self._policy, self._usage)
+        run = Run(
+            batch,
+            sink if isinstance(sink, Sink) else CallbackSink(sink),
+            journal if isinstance(journal, Journal) else Journal(journal),
+            usage=usage,
+            fail_fast=fail_fast,
+            tell=self._tell,
+        )
+        with self._draining(batch):
+            return await run.finish(_many(prompts), self._width)
+
+    def drain(self) -> None:
+        """Ask for nothing more in the streams and runs under way; what is in flight is finished.
+
+        What waits for a turn or a retry is left, for a later run with the same journal.
+        """
+        for batch in self._batches:
+            batch.brake.pull()
+
+    def _exchange(self, tell: Callable[[Event], None] | None = None) -> Exchange:
+        if self._open is None:
+            raise ConfigurationError(
+                "the session is not open", hint="Use it inside `async with ImageSession() as session:`."
+            )
+        return Exchange(*self._open, self._policy, tell or self._tell)
+
+    @asynccontextmanager
+    async def _outcomes(
+        self, batch: Batch, prompts: Prompts, ordered: bool = False
+    ) -> AsyncIterator[AsyncIterator[Outcome]]:
+        with self._draining(batch):
+            async with pump(
+                batch.outcome, _many(prompts), width=self._width, ordered=ordered, brake=batch.brake
+            ) as outcomes:
+                yield outcomes
+
+    @contextmanager
+    def _draining(self, batch: Batch) -> Iterator[None]:
+        self._batches.add(batch)
+        try:
+            yield
+        finally:
+            self._batches.discard(batch)
+
+    def _tell(self, event: Event) -> None:
+        self._usage.note(event)
+        if self._observer is None:
+            return
+        try:
+            self._observer(event)
+        except Exception:
+            if not self._observer_failed:
+                self._observer_failed = True
+                logger.exception("the observer raised; it is told on, and this is logged once")
+
+
+class _UntilStopped(AsyncIterator[Outcome]):
+    """The outcomes, and after the last of them what stopped the batch."""
+
+    def __init__(self, outcomes: AsyncIterator[Outcome], batch: Batch) -> None:
+        self._outcomes = outcomes
+        self._batch = batch
+
+    async def __anext__(self) -> Outcome:
+        try:
+            return await anext(self._outcomes)
+        except StopAsyncIteration:
+            if self._batch.stopped_by is not None:
+                raise self._batch.stopped_by from None
+            raise
+
+
+def _many(prompts: Prompts) -> Prompts:
+    """The prompts, if they are many: a text or a mapping is iterable too, and never meant to be."""
+    if isinstance(prompts, str | bytes | Mapping | ImageRequest) or not isinstance(
+        prompts, Iterable | AsyncIterable
+    ):
+        raise ConfigurationError(
+            f"prompts must be an iterable or async iterable of prompts, not {type(prompts).__name__}",
+            hint="For a single prompt use generate(), or put it into a list.",
+        )
+    return prompts
+
+
+def _api_key(given: SecretStr | None) -> SecretStr:
+    """The key, without the quotes and blanks that an .env file leaves on it."""
+    own = given.get_secret_value() if given is not None else None
+    for value in (own, *map(os.environ.get, _KEY_VARIABLES)):
+        key = (value or "").strip().strip("\"'").strip()
+        if key:
+            break
+    else:
+        raise ConfigurationError(
+            f"there is no API key: {_KEY_VARIABLES[0]} is not set",
+            hint=f"Set {_KEY_VARIABLES[0]} (or {_KEY_VARIABLES[1]}), or pass api_key.",
+        )
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError(
+            "the API key has a line break, a blank or a character that no key has in it",
+            hint=f"Copy it again, on one line, into {_KEY_VARIABLES[0]}.",
+        )
+    return SecretStr(key)
+
+
+def _base_url(given: str | None) -> str:
+    found = given or next(filter(None, map(os.environ.get, _BASE_URL_VARIABLES)), _DEFAULT_BASE_URL)
+    text = found.strip().strip("\"'").strip().rstrip("/").removesuffix("/image/generate")
+    try:
+        url = URL(text)
+        valid = url.scheme in ("http", "https") and bool(url.host)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ConfigurationError(
+            f"{found!r} is not a base URL",
+            hint=f"Write it with its scheme, such as {_DEFAULT_BASE_URL}.",
+        )
+    return text
+
+
+def _whole(value: int, name: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} must be a whole number of at least 1, not {value!r}")
+    return value
+
+
+def _seconds(value: float, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
+        raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
+    return float(value)

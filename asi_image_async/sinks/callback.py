@@ -1,0 +1,39 @@
+"""Pictures handed to a function."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+
+from ..models import Generation, Receipt
+
+__all__ = ["CallbackSink"]
+
+
+class CallbackSink:
+    """Calls `function(generation)` for each generation and, where it is async, waits for it.
+
+    The picture counts as stored when the function has returned, so a slow one slows the sending. A sync
+    function runs in the event loop: one that blocks should be async and use a thread. What it raises
+    stops the run. A Receipt that it returns is kept, anything else is not.
+    """
+
+    def __init__(self, function: Callable[[Generation], object]) -> None:
+        if not callable(function):
+            raise TypeError(f"a sink is a Sink or a function, not {type(function).__name__}")
+        self._function = function
+
+    async def open(self) -> None:
+        """Nothing to make ready."""
+
+    async def write(self, generation: Generation) -> Receipt:
+        """Call the function."""
+        result = self._function(generation)
+        if inspect.isawaitable(result):
+            result = await result
+        if isinstance(result, Receipt):
+            return result
+        return Receipt(bytes_written=sum(len(image.data) for image in generation.images))
+
+    async def close(self) -> None:
+        """Nothing to finish."""

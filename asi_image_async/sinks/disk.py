@@ -1,0 +1,200 @@
+"""Pictures in a folder that people and tools can open as it is."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import anyio
+from pydantic_core import from_json, to_json
+
+from ..core.naming import file_stem
+from ..errors import SinkError
+from ..files import sync_directory, write_whole
+from ..models import Generation, Image, Receipt
+
+try:
+    import fcntl
+except ImportError:  # Windows, where a file in use cannot be removed anyway
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["DiskSink"]
+
+_STATE = ".asi-image"  # hidden, so that loaders of image folders pass it over
+_METADATA = "metadata.jsonl"
+_THREADS = 8  # most of the time they wait for the disk
+
+
+class DiskSink:
+    """A folder: images under readable, unique names, and `metadata.jsonl`, a line for each.
+
+    The lines have `file_name` and `prompt`, as the Hugging Face `imagefolder` loader reads them, and
+    what else is known of the picture. A name is a function of the request, so the same request twice in
+    a run has two names, and again in a later run has the same. A file under a final name is whole.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self.directory = Path(directory)
+        self._temporary = self.directory / _STATE / "tmp"
+        self._held: IO[str] | None = None
+        self._metadata: IO[bytes] | None = None
+        self._appending = threading.Lock()
+        self._syncing = threading.Lock()
+        self._appended = 0
+        self._synced = 0
+        self._threads = anyio.CapacityLimiter(_THREADS)
+
+    async def open(self) -> None:
+        """Make the folder ready, and tidy up after a crash; raises SinkError where it cannot be used."""
+        await anyio.to_thread.run_sync(self._open)
+
+    async def write(self, generation: Generation) -> Receipt:
+        """Store every image; returns when they would survive a crash. Raises SinkError."""
+        return await anyio.to_thread.run_sync(self._write, generation, limiter=self._threads)
+
+    async def close(self) -> None:
+        """Close the files."""
+        await anyio.to_thread.run_sync(self._close)
+
+    def _open(self) -> None:
+        with _named(self.directory):
+            if self.directory.exists() and not self.directory.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a folder")
+            self._temporary.mkdir(parents=True, exist_ok=True)
+            self._held = open(self.directory / _STATE / "sink.lock", "a+", encoding="ascii")
+            if _lock(self._held, exclusive=True):  # nobody else writes here
+                self._tidy()
+                _mark(self._held, "open")
+            _lock(self._held, exclusive=False, wait=True)
+            self._metadata = open(self.directory / _METADATA, "ab", buffering=0)
+
+    def _tidy(self) -> None:
+        """After a crash: no temporary file, no torn line, one line a picture, no line without one."""
+        for leftover in self._temporary.iterdir():
+            with contextlib.suppress(PermissionError):
+                leftover.unlink(missing_ok=True)
+        path = self.directory / _METADATA
+        if self._held is None or not _marked(self._held) or not path.exists():
+            return
+        lines = {name: line for name, line in _read_lines(path) if (self.directory / name).is_file()}
+        write_whole(path, b"".join(lines.values()), temporary_directory=self._temporary)
+
+    def _write(self, generation: Generation) -> Receipt:
+        with _named(self.directory):
+            stem = file_stem(generation.request, generation.occurrence)
+            lines, locations, size = [], [], 0
+            for number, image in enumerate(generation.images, 1):
+                name = f"{stem}{'' if number == 1 else f'-{number}'}{image.suffix}"
+                path = self.directory / name
+                write_whole(path, image.data, temporary_directory=self._temporary)
+                lines.append(to_json(_describe(generation, image, name)) + b"\n")
+                locations.append(str(path))
+                size += len(image.data)
+            self._append(b"".join(lines))
+            return Receipt(tuple(locations), size)
+
+    def _append(self, lines: bytes) -> None:
+        """Add the lines, and flush them and the folder's names; one flush serves all who wait for it."""
+        if self._metadata is None:
+            raise SinkError(f"the sink {self.directory} is not open")
+        with self._appending:
+            end = os.fstat(self._metadata.fileno()).st_size
+            if self._metadata.write(lines) != len(lines):
+                self._metadata.truncate(end)  # no half line stays where the disk is full
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            self._appended += 1
+            mine = self._appended
+        with self._syncing:
+            if self._synced < mine:
+                covered = self._appended
+                sync_directory(self.directory)
+                os.fsync(self._metadata.fileno())
+                self._synced = covered
+
+    def _close(self) -> None:
+        metadata, self._metadata = self._metadata, None
+        held, self._held = self._held, None
+        if metadata is not None:
+            metadata.close()
+        if held is not None:
+            with held, contextlib.suppress(OSError):
+                if _lock(held, exclusive=True):  # the last to leave
+                    _mark(held, "")
+
+
+def _describe(generation: Generation, image: Image, file_name: str) -> dict[str, Any]:
+    """One line of metadata.jsonl; the columns of the user's list never hide ours."""
+    request = generation.request
+    created = generation.created
+    return {
+        **request.metadata,
+        **(request.model_extra or {}),
+        **({"id": request.id} if request.id is not None else {}),
+        "file_name": file_name,
+        "prompt": request.prompt,
+        "revised_prompt": generation.revised_prompt,
+        "size": request.size,
+        "model": request.model,
+        "width": image.width,
+        "height": image.height,
+        "mime_type": image.mime_type,
+        "sha256": image.sha256,
+        "created": created and created.isoformat(),
+        "attempts": generation.attempts,
+        "elapsed": round(generation.elapsed, 3),
+    }
+
+
+def _read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
+    with open(path, "rb") as file:
+        for line in file:
+            try:
+                name = from_json(line)["file_name"]
+            except (ValueError, KeyError, TypeError):
+                continue  # torn by a crash
+            if isinstance(name, str) and line.endswith(b"\n"):
+                yield name, line
+
+
+def _lock(file: IO[str], *, exclusive: bool, wait: bool = False) -> bool:
+    """Take a lock that the system ends with the process; False where another has it."""
+    if fcntl is None:
+        return True
+    flags = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB)
+    try:
+        fcntl.flock(file, flags)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _marked(file: IO[str]) -> bool:
+    """Whether the last writer ended without closing."""
+    file.seek(0)
+    return bool(file.read())
+
+
+def _mark(file: IO[str], mark: str) -> None:
+    file.truncate(0)
+    file.write(mark)
+    file.flush()
+
+
+@contextlib.contextmanager
+def _named(directory: Path) -> Iterator[None]:
+    """The system's errors as ours, with what to do."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise SinkError(
+            f"cannot write to {directory}: {error.strerror or error}",
+            hint="Make room on the disk, then run the same again."
+            if full
+            else "Choose a folder that can be written to.",
+        ) from error

@@ -1,0 +1,314 @@
+"""A prompt file becomes a folder of pictures, and the same line again asks for nothing twice."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asi_image_async.emulator import Emulator, Fault
+
+Run = Callable[..., Any]
+quick = pytest.mark.asi_emulator(canned=20_000)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def pictures(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.jpg"))
+
+
+@quick
+def test_the_same_line_again_sends_no_request_and_exits_0(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    first = asi_image("batch", prompts, "--out", "out")
+    assert first.status == 0, first.err
+    assert "3 pictures in out/, 0 failed" in first.err
+    assert asi_emulator.requests == len(pictures(Path("out"))) == 3
+
+    again = asi_image("batch", prompts, "--out", "out")
+    assert again.status == 0
+    assert "3 pictures in out/ (0 new, 3 from an earlier run), 0 failed" in again.err
+    assert asi_emulator.requests == 3
+
+
+@quick
+def test_a_list_that_grew_is_asked_for_what_is_new(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    asi_image("batch", prompts, "--out", "out")
+    prompts.write_text("a green frog\n" + prompts.read_text())
+    again = asi_image("batch", prompts, "--out", "out", "--json")
+    assert (again.json["succeeded"], again.json["skipped"]) == (1, 3)
+    assert asi_emulator.requests == 4
+
+
+@quick
+def test_prompts_come_from_standard_input_too(asi_image: Run, asi_emulator: Emulator) -> None:
+    ended = asi_image("batch", "-", "--out", "out", stdin="one\ntwo\n")
+    assert ended.status == 0, ended.err
+    assert len(pictures(Path("out"))) == 2
+
+
+@quick
+def test_limit_takes_the_first_prompts_of_the_file(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    assert asi_image("batch", prompts, "--out", "out", "--limit", 1, "--json").json["total"] == 1
+    assert asi_image("batch", prompts, "--out", "out", "--limit", 9, "--json").json["skipped"] == 1
+    assert asi_emulator.billed == 3
+
+
+@quick
+def test_size_and_model_are_what_the_file_does_not_say(asi_image: Run, asi_emulator: Emulator) -> None:
+    Path("p.jsonl").write_text('{"prompt": "a", "size": "512x512"}\n{"prompt": "b"}\n')
+    asi_image("batch", "p.jsonl", "--out", "out", "--size", "portrait", "--model", "asi1")
+    bodies = {received.body["prompt"]: received.body for received in asi_emulator.received}
+    assert bodies["a"] | bodies["b"] == {"prompt": "b", "size": "1024x1792", "model": "asi1"}
+    assert bodies["a"]["size"] == "512x512"
+
+
+@quick
+def test_json_is_the_report_and_nothing_else_on_standard_output(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    report = asi_image("batch", prompts, "--out", "out", "--json").json
+    assert report.pop("elapsed") > 0
+    assert report == {
+        "ok": True,
+        "total": 3,
+        "succeeded": 3,
+        "failed": 0,
+        "unknown": 0,
+        "skipped": 0,
+        "requests": 3,
+        "retries": 0,
+        "throttled": 0,
+        "bytes_written": 60_000,
+        "interrupted": False,
+        "stopped_by": None,
+        "failures": [],
+    }
+
+
+@pytest.mark.asi_emulator(faults=[Fault("error", prompt="whale", status=400, message="no \x1b[31mwhales")])
+def test_a_failure_is_told_with_its_reason_and_what_to_do(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    ended = asi_image("batch", prompts, "--out", "out")
+    assert ended.status == 1
+    assert "2 pictures in out/, 1 failed" in ended.err
+    assert r"failed: prompt 2, a blue whale: 400: no \x1b[31mwhales" in ended.err
+    assert "\x1b" not in ended.err
+    assert "run the same line again" in ended.err
+
+    (failure,) = asi_image("batch", prompts, "--out", "out", "--json").json["failures"]
+    assert (failure["index"], failure["prompt"]) == (1, "a blue whale")
+    error = failure["error"]
+    assert (error["type"], error["maybe_billed"]) == ("BadRequestError", False)
+    assert error["message"].startswith("400: no")
+    assert error["hint"]
+
+
+@pytest.mark.asi_emulator(faults=[Fault("drop-after", prompt="whale")], canned=20_000)
+def test_what_may_have_been_billed_is_said_and_can_be_left_out(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    ended = asi_image("batch", prompts, "--out", "out")
+    assert ended.status == 1
+    assert "1 unknown" in ended.err
+    assert "1 may have been billed without a picture" in ended.err
+    assert asi_emulator.requests == 3
+
+    left_out = asi_image("batch", prompts, "--out", "out", "--no-resend-unknown", "--json")
+    assert (left_out.status, left_out.json["requests"], left_out.json["unknown"]) == (1, 0, 1)
+    asked_again = asi_image("batch", prompts, "--out", "out", "--json")
+    assert asked_again.json["requests"] == 1
+
+
+@pytest.mark.asi_emulator(api_key="sk_another")
+def test_a_refused_key_stops_the_run_with_3_and_is_named(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASI_ONE_API_KEY", "sk_secret_of_mine")
+    ended = asi_image("batch", prompts, "--out", "out", "--concurrency", 1, "--json")
+    assert ended.status == 3
+    assert ended.json["stopped_by"]["type"] == "AuthenticationError"
+    assert "stopped: 401: failed to authenticate user" in ended.err
+    assert "hint: Check the key" in ended.err
+    assert "sk_secret_of_mine" not in ended.err + ended.out
+    assert asi_emulator.requests == 1
+
+
+def test_an_unknown_endpoint_stops_the_run_with_3(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    elsewhere = asi_emulator.base_url.replace("/v1", "/v9")
+    ended = asi_image("batch", prompts, "--out", "out", "--base-url", elsewhere)
+    assert ended.status == 3
+    assert "stopped: 404" in ended.err
+
+
+def test_a_folder_that_breaks_in_mid_run_ends_it_with_3(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asi_image_async.sinks import disk
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(disk, "write_whole", full)
+    ended = asi_image("batch", prompts, "--out", "out", "--concurrency", 1)
+    assert ended.status == 3
+    assert "No space left on device" in ended.err
+    assert "Make room on the disk" in ended.err
+
+
+@pytest.mark.asi_emulator(quota=1, quota_status=402, canned=20_000)
+def test_a_spent_quota_ends_the_run_with_4(asi_image: Run, asi_emulator: Emulator, prompts: Path) -> None:
+    ended = asi_image("batch", prompts, "--out", "out", "--concurrency", 1)
+    assert ended.status == 4
+    assert "1 picture in out/" in ended.err
+    assert "2 were not asked for" in ended.err
+
+
+@pytest.mark.asi_emulator(faults=[Fault("error", status=429, retry_after=4000)])
+def test_a_long_wait_asked_for_by_the_service_ends_the_run_with_4(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    assert asi_image("batch", prompts, "--out", "out").status == 4
+
+
+@pytest.mark.asi_emulator(faults=[Fault("error", prompt="whale", status=400)], canned=20_000)
+def test_fail_fast_stops_at_the_first_failure_with_1(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    ended = asi_image("batch", prompts, "--out", "out", "--concurrency", 1, "--fail-fast")
+    assert ended.status == 1
+    assert "1 was not asked for" in ended.err
+    assert asi_emulator.requests == 2
+
+
+@pytest.mark.asi_emulator(faults=[Fault("error", status=500)])
+def test_retries_counts_the_tries_after_the_first(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    assert asi_image("batch", prompts, "--out", "out", "--limit", 1, "--retries", 0).status == 1
+    assert asi_emulator.requests == 1
+    assert asi_image("batch", prompts, "--out", "out", "--limit", 1, "--retries", 1).status == 1
+    assert asi_emulator.requests == 3
+
+
+@quick
+def test_quiet_says_nothing_where_all_went_well(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    ended = asi_image("batch", prompts, "--out", "out", "--quiet")
+    assert (ended.status, ended.out, ended.err) == (0, "", "")
+
+
+def test_emulate_needs_no_key_and_says_that_these_are_drawings(asi_image: Run, prompts: Path) -> None:
+    ended = asi_image("batch", prompts, "--out", "out", "--size", "64x64", "--emulate")
+    assert ended.status == 0, ended.err
+    assert "drawings by the emulator" in ended.err
+    assert len(pictures(Path("out"))) == 3
+
+
+@quick
+def test_drawings_and_pictures_of_the_service_never_mix(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    asi_image("batch", prompts, "--out", "drawn", "--size", "64x64", "--emulate")
+    asi_image("batch", prompts, "--out", "bought", "--size", "64x64")
+    before = files(Path("bought")) | files(Path("drawn"))
+
+    ended = asi_image("batch", prompts, "--out", "bought", "--size", "64x64", "--emulate")
+    assert (ended.status, "would mix drawings" in ended.err) == (2, True)
+    ended = asi_image("batch", prompts, "--out", "drawn", "--size", "64x64")
+    assert (ended.status, "holds drawings of the emulator" in ended.err) == (2, True)
+    assert files(Path("bought")) | files(Path("drawn")) == before
+
+
+@quick
+def test_a_dry_run_says_what_would_be_asked_and_sends_and_writes_nothing(
+    asi_image: Run, asi_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("p.csv").write_text("prompt,size,seed,colour\na,512x512,7,red\nb,,,\nb,,,\nc,,,\n")
+    asi_image("batch", "p.csv", "--out", "out", "--limit", 2)
+    monkeypatch.delenv("ASI_ONE_API_KEY")
+    before, sent = files(Path("out")), asi_emulator.requests
+
+    ended = asi_image("batch", "p.csv", "--out", "out", "--dry-run", "--rate", "1/min")
+    assert ended.status == 0, ended.err
+    assert "4, of which 2 are done already" in ended.out
+    assert "would ask for: 2\n" in ended.out
+    assert "columns sent: seed\n" in ended.out
+    assert "columns kept: colour\n" in ended.out
+    assert "sizes: 1024x1024 (3), 512x512 (1)" in ended.out
+    assert "1 min until the last one is asked for, at 1/min" in ended.out
+    assert files(Path("out")) == before
+    assert asi_emulator.requests == sent
+
+    plan = asi_image("batch", "p.csv", "--out", "new", "--dry-run", "--json").json
+    assert (plan["prompts"], plan["done"], plan["to_ask"]) == (4, 0, 4)
+    assert not Path("new").exists()
+
+
+@quick
+def test_a_dry_run_counts_exactly_after_the_list_was_edited(asi_image: Run, asi_emulator: Emulator) -> None:
+    Path("p.txt").write_text("a\nb\nc\n")
+    asi_image("batch", "p.txt", "--out", "out")
+    Path("p.txt").write_text("c\nc\nd\n")
+    plan = asi_image("batch", "p.txt", "--out", "out", "--dry-run", "--json").json
+    assert (plan["done"], plan["to_ask"]) == (1, 2)
+
+
+@pytest.mark.asi_emulator(
+    faults=[Fault("error", prompt="whale", status=400, message="no whales"), Fault("drop-after", prompt="squid")],
+    canned=20_000,
+)
+def test_status_tells_what_is_done_failed_and_left_and_why(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    prompts.write_text("a whale\nanother whale\na squid\na fox\n")
+    asi_image("batch", prompts, "--out", "out")
+    ended = asi_image("status", "out")
+    assert ended.status == 1
+    assert ended.out.startswith("1 done, 2 failed, 1 unknown")
+    assert "2 failed: 400: no whales (such as: a" in ended.out
+
+    found = asi_image("status", "out", "--json").json
+    assert {name: found[name] for name in ("total", "done", "failed", "unknown", "left")} == {
+        "total": 4,
+        "done": 1,
+        "failed": 2,
+        "unknown": 1,
+        "left": 0,
+    }
+    assert found["reasons"][0]["count"] == 2
+
+
+@quick
+def test_status_exits_0_when_all_is_done_and_2_where_there_is_no_journal(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path, tmp_path: Path
+) -> None:
+    asi_image("batch", prompts, "--out", "out")
+    assert asi_image("status", "out").status == 0
+    ended = asi_image("status", tmp_path)
+    assert ended.status == 2
+    assert "there is no journal" in ended.err
+
+
+@quick
+def test_metadata_of_the_folder_can_be_read_by_others(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    asi_image("batch", prompts, "--out", "out")
+    lines = [json.loads(line) for line in Path("out/metadata.jsonl").read_text().splitlines()]
+    assert {line["prompt"] for line in lines} == {"a red fox", "a blue whale"}

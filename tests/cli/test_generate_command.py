@@ -1,0 +1,100 @@
+"""One prompt becomes one picture in a file, whose path stands alone on standard output."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asi_image_async.emulator import Emulator, Fault
+
+Run = Callable[..., Any]
+quick = pytest.mark.asi_emulator(canned=20_000)
+
+
+@quick
+def test_the_name_comes_from_the_prompt_and_a_file_that_is_there_is_kept(
+    asi_image: Run, asi_emulator: Emulator
+) -> None:
+    names = [asi_image("generate", "A tiny house, at ../night!").out for _ in range(3)]
+    assert names == [f"a-tiny-house-at-night{n}.jpg\n" for n in ("", "-2", "-3")]
+    assert len({Path(name.strip()).read_bytes() for name in names}) == 1
+
+
+@quick
+def test_a_chosen_name_is_kept_and_one_without_a_suffix_gets_the_right_one(
+    asi_image: Run, asi_emulator: Emulator
+) -> None:
+    assert asi_image("generate", "fox", "-o", "fox").out == "fox.jpg\n"
+    ended = asi_image("generate", "fox", "-o", "fox.jpeg")
+    assert (ended.status, ended.out, ended.err) == (0, "fox.jpeg\n", ended.err)
+    assert "note:" not in ended.err
+
+
+@quick
+def test_a_name_that_promises_another_kind_is_kept_and_the_truth_is_told(
+    asi_image: Run, asi_emulator: Emulator
+) -> None:
+    ended = asi_image("generate", "fox", "-o", "fox.png")
+    assert (ended.status, ended.out) == (0, "fox.png\n")
+    assert "note: fox.png is a JPEG picture" in ended.err
+    assert Path("fox.png").read_bytes().startswith(b"\xff\xd8")
+
+
+@quick
+def test_size_and_model_are_sent(asi_image: Run, asi_emulator: Emulator) -> None:
+    asi_image("generate", "fox", "--size", "landscape", "--model", "asi1")
+    assert asi_emulator.received[0].body == {"prompt": "fox", "size": "1792x1024", "model": "asi1"}
+
+
+def test_emulate_needs_no_key(asi_image: Run) -> None:
+    ended = asi_image("generate", "fox", "--size", "64x64", "--emulate")
+    assert (ended.status, ended.out) == (0, "fox.jpg\n")
+    assert "drawing by the emulator" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("fault", "status"),
+    [
+        pytest.param(Fault("error", status=400), 1, id="refused"),
+        pytest.param(Fault("error", status=500), 1, id="server"),
+        pytest.param(Fault("error", status=401), 3, id="key"),
+        pytest.param(Fault("error", status=404), 3, id="endpoint"),
+        pytest.param(Fault("error", status=402), 4, id="quota"),
+        pytest.param(Fault("error", status=429, retry_after=4000), 4, id="long wait"),
+        pytest.param(Fault("drop-after"), 1, id="unknown"),
+    ],
+)
+def test_the_exit_status_says_how_it_went(
+    asi_image: Run, request: pytest.FixtureRequest, fault: Fault, status: int
+) -> None:
+    request.node.add_marker(pytest.mark.asi_emulator(faults=[fault]))
+    request.getfixturevalue("asi_emulator")
+    ended = asi_image("generate", "fox", "--retries", 0)
+    assert (ended.status, ended.out) == (status, "")
+    assert ended.err.count("error:") == ended.err.count("hint:") == 1
+    assert list(Path().iterdir()) == []
+
+
+@quick
+def test_a_picture_that_is_paid_for_is_saved_elsewhere_where_its_place_is_gone(
+    asi_image: Run, asi_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asi_image_async import models
+
+    real, failed = models.write_durably, []
+
+    def once_full(path: Path, data: bytes) -> None:
+        if not failed:
+            failed.append(path)
+            raise OSError(28, "No space left on device")
+        real(path, data)
+
+    monkeypatch.setattr(models, "write_durably", once_full)
+    ended = asi_image("generate", "fox", "-o", "fox.jpg")
+    assert ended.status == 3
+    assert "No space left on device" in ended.err
+    saved = Path(ended.err.split("The picture is in ")[1].strip().removesuffix("."))
+    assert saved.read_bytes().startswith(b"\xff\xd8")

@@ -1,0 +1,134 @@
+"""One table says whose fault a failure is, whether it is tried again, and after how long."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from asi_image_async.core.backoff import Money, judge, stops_all
+from asi_image_async.core.wire import read_error
+from asi_image_async.errors import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    InvalidResponseError,
+    QuotaExceededError,
+    RateLimitError,
+    ServerError,
+)
+from asi_image_async.policies import RetryPolicy
+
+UNKNOWN_TOO = RetryPolicy(resend_unknown=True)
+
+
+def status(code: int, message: str = "", **headers: str) -> APIError:
+    return read_error(
+        code, {name.replace("_", "-"): value for name, value in headers.items()}, message.encode()
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "money", "again", "again_if_told"),
+    [
+        (APIConnectionError("no route"), Money.NEVER_DELIVERED, True, True),
+        (APITimeoutError("while connecting"), Money.NEVER_DELIVERED, True, True),
+        (status(408), Money.REJECTED, True, True),
+        (status(425), Money.REJECTED, True, True),
+        (status(429), Money.REJECTED, True, True),
+        (status(500), Money.REJECTED, True, True),
+        (status(503), Money.REJECTED, True, True),
+        (status(529), Money.REJECTED, True, True),
+        (status(400), Money.REFUSED, False, False),
+        (status(401), Money.REFUSED, False, False),
+        (status(402), Money.REFUSED, False, False),
+        (status(403), Money.REFUSED, False, False),
+        (status(404), Money.REFUSED, False, False),
+        (status(413), Money.REFUSED, False, False),
+        (status(422), Money.REFUSED, False, False),
+        (status(307), Money.REFUSED, False, False),
+        (status(429, "daily quota spent"), Money.REFUSED, False, False),
+        (QuotaExceededError("", status=429, maybe_billed=True), Money.REFUSED, False, False),
+        (InvalidResponseError("no picture"), Money.REFUSED, False, False),
+        (APIConnectionError("reset", maybe_billed=True), Money.UNKNOWN, False, True),
+        (APITimeoutError("no whole reply", maybe_billed=True), Money.UNKNOWN, False, True),
+        (status(502), Money.UNKNOWN, False, True),
+        (status(504), Money.UNKNOWN, False, True),
+        # It came whole, and would come again in the same shape.
+        (InvalidResponseError("unreadable", maybe_billed=True), Money.UNKNOWN, False, False),
+    ],
+    ids=repr,
+)
+def test_a_failure_is_sorted_by_what_happened_to_the_money(
+    error: APIError, money: Money, again: bool, again_if_told: bool
+) -> None:
+    plain = judge(error, 1, RetryPolicy(), 0.5)
+    told = judge(error, 1, UNKNOWN_TOO, 0.5)
+    assert plain.money is told.money is money
+    assert (plain.delay is not None, told.delay is not None) == (again, again_if_told)
+
+
+def test_there_are_no_more_tries_than_were_allowed() -> None:
+    error, policy = status(503), RetryPolicy(max_attempts=3)
+    assert [judge(error, attempt, policy, 0.0).delay is None for attempt in (1, 2, 3, 4)] == [
+        False, False, True, True,
+    ]  # fmt: skip
+    assert judge(error, 1, RetryPolicy(max_attempts=1), 0.0).delay is None
+
+
+def test_the_wait_doubles_until_it_is_long_enough() -> None:
+    policy = RetryPolicy(max_attempts=99, backoff=0.5, max_backoff=5.0)
+    waits = [judge(status(503), attempt, policy, 0.0).delay for attempt in (1, 2, 3, 4, 5, 6, 50)]
+    assert waits == [0.25, 0.5, 1.0, 2.0, 2.5, 2.5, 2.5]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    attempt=st.integers(1, 10_000),
+    chance=st.floats(0, 1, exclude_max=True),
+    asked=st.none() | st.floats(0, 300),
+    backoff=st.floats(0, 100),
+    max_backoff=st.floats(0, 100),
+)
+def test_the_wait_is_half_chance_and_never_shorter_than_the_service_asks(
+    attempt: int, chance: float, asked: float | None, backoff: float, max_backoff: float
+) -> None:
+    policy = RetryPolicy(max_attempts=10**6, backoff=backoff, max_backoff=max_backoff)
+    error = RateLimitError("", status=429, retry_after=asked)
+    low, delay, high = (judge(error, attempt, policy, luck).delay for luck in (0.0, chance, 1.0))
+    assert low is not None
+    assert delay is not None
+    assert high is not None
+    assert (asked or 0.0) <= low <= delay <= high <= (asked or 0.0) + max_backoff
+
+
+def test_a_wait_that_is_longer_than_allowed_is_no_other_try_and_stops_the_run() -> None:
+    policy = RetryPolicy(max_wait=60)
+    for code in (429, 503):
+        assert judge(status(code, Retry_After="60"), 1, policy, 0.0).delay is not None
+        assert judge(status(code, Retry_After="61"), 1, policy, 0.0).delay is None
+        assert not stops_all(status(code, Retry_After="60"), anything_succeeded=True, policy=policy)
+        assert stops_all(status(code, Retry_After="61"), anything_succeeded=True, policy=policy)
+
+
+@pytest.mark.parametrize(
+    ("error", "at_first", "later"),
+    [
+        (status(401), True, True),
+        (status(402), True, True),
+        (status(429, "monthly quota"), True, True),
+        (status(403), True, False),
+        (status(404), True, False),
+        (status(400), False, False),
+        (status(422), False, False),
+        (status(429), False, False),
+        (ServerError("", status=500), False, False),
+        (APIConnectionError(""), False, False),
+        (APITimeoutError("", maybe_billed=True), False, False),
+        (InvalidResponseError(""), False, False),
+    ],
+    ids=repr,
+)
+def test_what_would_fail_for_every_prompt_ends_the_run(error: APIError, at_first: bool, later: bool) -> None:
+    assert stops_all(error, anything_succeeded=False, policy=RetryPolicy()) is at_first
+    assert stops_all(error, anything_succeeded=True, policy=RetryPolicy()) is later

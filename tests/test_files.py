@@ -1,0 +1,115 @@
+"""A file is there whole or not at all, whatever goes wrong on the way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from asi_image_async.files import sync_directory, write_whole
+
+OLD, NEW = b"old" * 100, b"new" * 100_000
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """A disk that is full after `size` bytes, as far as this process can tell."""
+    resource = pytest.importorskip("resource")
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        signal.signal(signal.SIGXFSZ, handler)
+
+
+def test_a_file_is_written_and_replaced_and_nothing_else_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "fox.jpg"
+    for content in (OLD, NEW, b""):
+        write_whole(path, content)
+        assert path.read_bytes() == content
+        assert os.listdir(tmp_path) == ["fox.jpg"]
+
+
+def test_when_the_disk_is_full_the_old_file_stays_and_no_part_of_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "fox.jpg"
+    write_whole(path, OLD)
+    with largest_file(1000), pytest.raises(OSError):
+        write_whole(path, NEW)
+    assert path.read_bytes() == OLD
+    assert os.listdir(tmp_path) == ["fox.jpg"]
+
+
+def test_when_the_name_is_taken_by_a_directory_no_part_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "fox.jpg"
+    path.mkdir()
+    with pytest.raises(OSError):
+        write_whole(path, NEW)
+    assert os.listdir(tmp_path) == ["fox.jpg"]
+
+
+@pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_whichever_step_fails_the_old_file_stays_and_no_part_of_the_new_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
+) -> None:
+    path = tmp_path / "fox.jpg"
+    write_whole(path, OLD)
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, step, fail)
+        with pytest.raises(type(error)):
+            write_whole(path, NEW)
+    assert path.read_bytes() == OLD
+    assert os.listdir(tmp_path) == ["fox.jpg"]
+
+
+def test_the_part_that_is_being_written_may_lie_elsewhere(tmp_path: Path) -> None:
+    seen: list[list[list[str]]] = []
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "out").mkdir()
+    real = os.fsync
+
+    def watching(descriptor: int) -> None:
+        seen.append([os.listdir(tmp_path / "parts"), os.listdir(tmp_path / "out")])
+        real(descriptor)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", watching)
+        write_whole(tmp_path / "out" / "fox.jpg", NEW, temporary_directory=tmp_path / "parts")
+    [part], before = seen[0]
+    assert part.startswith(".")
+    assert before == []
+    assert (os.listdir(tmp_path / "parts"), os.listdir(tmp_path / "out")) == ([], ["fox.jpg"])
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such permissions")
+@pytest.mark.parametrize(("umask", "mode"), [("022", 0o644), ("077", 0o600)])
+def test_a_file_has_the_permissions_that_the_user_s_other_files_have(
+    tmp_path: Path, umask: str, mode: int
+) -> None:
+    code = (
+        f"import os; os.umask(0o{umask}); from pathlib import Path;"
+        f"import asi_image_async.files as files; files.write_whole(Path({str(tmp_path / 'a')!r}), b'')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
+
+
+def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_whole(tmp_path / "gone" / "fox.jpg", NEW)
+    sync_directory(tmp_path)
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,209 @@
+"""What flows: a request that can be sent, a picture that knows itself, an outcome made for `match`."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import os
+import pickle
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image as Pillow
+from pydantic import ValidationError
+
+from asi_image_async.core.decode import to_image
+from asi_image_async.errors import ConfigurationError, ServerError
+from asi_image_async.models import Done, Failed, Generation, Image, ImageRequest, Outcome, Receipt, RunReport
+
+pytestmark = pytest.mark.anyio
+
+FOX = ImageRequest(prompt="a fox")
+
+
+@pytest.fixture
+def image() -> Image:
+    file = io.BytesIO()
+    Pillow.new("RGB", (5, 3), "red").save(file, "JPEG")
+    return to_image(file.getvalue())
+
+
+@pytest.fixture
+def generation(image: Image) -> Generation:
+    return Generation(request=FOX, images=(image,))
+
+
+# A request
+
+
+def test_a_prompt_is_enough_and_the_defaults_are_the_documentation_s() -> None:
+    assert (FOX.size, FOX.model, FOX.id, FOX.metadata) == ("1024x1024", "asi1-mini", None, {})
+
+
+@pytest.mark.parametrize(
+    ("size", "sent"),
+    [
+        ("square", "1024x1024"), ("landscape", "1792x1024"), ("portrait", "1024x1792"), ("auto", "auto"),
+        ("512x512", "512x512"), ("1x99999", "1x99999"), (None, None),
+    ],
+)  # fmt: skip
+def test_sizes_have_names_and_unknown_ones_are_sent_as_they_are(size: str | None, sent: str | None) -> None:
+    assert ImageRequest(prompt="a fox", size=size).size == sent
+
+
+@pytest.mark.parametrize(
+    "size", ["", "big", "1024", "1024x", "x1024", "0x512", "012x512", "512x-1", "512X512", "512x512 ",
+             "1024×1024", "512x512\n", "100000x1", "٣x٣", "Square"]
+)  # fmt: skip
+def test_a_malformed_size_is_refused_with_those_that_are_known(size: str) -> None:
+    with pytest.raises(ConfigurationError, match="square, landscape, portrait"):
+        ImageRequest.of("a fox", size=size)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "words"),
+    [
+        ("", "the prompt is empty"),
+        (" \n\t\u3000", "the prompt is empty"),
+        ("\ud800", "not valid Unicode"),
+        (b"a fox", "not bytes"),
+        (None, "not NoneType"),
+        (7, "not int"),
+        (["a fox"], "not list"),
+        ({}, "there is no prompt"),
+        ({"prompt": None}, "prompt"),
+        ({"prompt": 7}, "prompt"),
+        ({"prompt": "a fox", "size": 512}, "size"),
+        ({"prompt": "a fox", "size": "9" * 10**6}, "is not a size"),
+        ({"prompt": "a fox", "model": ""}, "model"),
+        ({"prompt": "a fox", "model": "\ud800"}, "model: .* unicode"),
+        ({"prompt": "a fox", "id": True}, "id"),
+        ({"prompt": "a fox", "id": 1.5}, "id"),
+        ({"prompt": "a fox", "id": "\ud800"}, "the id is not valid Unicode"),
+        ({"prompt": "a fox", "metadata": "x"}, "metadata"),
+        ({"prompt": "a fox", 1: 2}, "not a request"),
+        ({"prompt": "a fox", "seed": object()}, "cannot be written as JSON"),
+        ({"prompt": "a fox", "seed": float("nan")}, "cannot be written as JSON"),
+        ({"prompt": "a fox", "seed": {"a": [float("inf")]}}, "cannot be written as JSON"),
+        ({"prompt": "a fox", "style": "\ud800"}, "cannot be written as JSON"),
+        ({"prompt": "a fox", "metadata": {"a": b"\xff"}}, "cannot be written as JSON"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_what_is_not_a_request_is_refused_in_one_short_line(prompt: Any, words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        ImageRequest.of(prompt)
+    assert len(str(caught.value)) < 300
+    assert "\n" not in str(caught.value)
+    assert caught.value.hint
+
+
+def test_the_fields_of_a_mapping_go_before_those_of_the_call() -> None:
+    defaults = {"size": "portrait", "seed": 1}
+    assert ImageRequest.of("a fox", **defaults) == ImageRequest(prompt="a fox", size="portrait", seed=1)
+    own = ImageRequest.of({"prompt": "a fox", "size": "square", "id": 7}, **defaults)
+    assert own == ImageRequest(prompt="a fox", size="square", seed=1, id="7")
+    assert ImageRequest.of(own, size="portrait") is own
+
+
+def test_a_request_is_frozen_and_survives_pickling() -> None:
+    request = ImageRequest(prompt="a fox", seed=1, id="7", metadata={"a": 1})
+    with pytest.raises(ValidationError):
+        request.prompt = "an owl"  # type: ignore[misc]
+    assert pickle.loads(pickle.dumps(request)) == request
+
+
+def test_a_prompt_is_kept_to_the_letter() -> None:
+    assert ImageRequest.of("  a\u0308 fox\n").prompt == "  a\u0308 fox\n"
+
+
+# A picture
+
+
+def test_a_picture_tells_its_sum_and_its_data_url_and_shows_itself(image: Image) -> None:
+    encoded = base64.b64encode(image.data).decode()
+    assert image.sha256 == hashlib.sha256(image.data).hexdigest()
+    assert image.data_url == f"data:image/jpeg;base64,{encoded}"
+    bundle = image._repr_mimebundle_(include=None, exclude=None)
+    assert bundle["image/jpeg"] == encoded
+    assert "5" in bundle["text/plain"]
+    assert encoded not in repr(image)
+    assert len(repr(image)) < 200
+    assert image.to_pil().size == (5, 3)
+
+
+def test_without_pillow_the_way_to_it_is_told(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "PIL", None)
+    with pytest.raises(ImportError, match="pip install Pillow"):
+        image.to_pil()
+
+
+@pytest.mark.parametrize("kind", [str, Path])
+async def test_a_picture_is_saved_with_the_right_suffix_where_there_is_none(
+    image: Image, tmp_path: Path, kind: Callable[[Path], str | Path]
+) -> None:
+    saved = await image.save(kind(tmp_path / "fox"))
+    assert saved == tmp_path / "fox.jpg"
+    assert saved.read_bytes() == image.data
+    assert await image.save(kind(tmp_path / "fox.png")) == tmp_path / "fox.png"  # as the user would have it
+    assert sorted(os.listdir(tmp_path)) == ["fox.jpg", "fox.png"]
+
+
+async def test_saving_where_there_is_no_directory_is_an_oserror(image: Image, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        await image.save(tmp_path / "gone" / "fox")
+
+
+def test_a_generation_shows_its_first_picture(generation: Generation, image: Image) -> None:
+    assert generation.image is image
+    assert generation._repr_mimebundle_() == image._repr_mimebundle_()
+    assert pickle.loads(pickle.dumps(generation)) == generation
+
+
+# An outcome
+
+
+def test_an_outcome_is_made_for_match(generation: Generation) -> None:
+    def told(outcome: Outcome) -> str:
+        match outcome:
+            case Done(index, request, made, receipt):
+                assert made is generation
+                assert receipt == Receipt(("a.jpg",), 3)
+                return f"done {index} {request.prompt}"
+            case Failed(index, request, error):
+                return f"failed {index} {request.prompt} {error}"
+
+    assert told(Done(3, FOX, generation, Receipt(("a.jpg",), 3))) == "done 3 a fox"
+    assert told(Failed(4, FOX, ServerError("no", status=500))) == "failed 4 a fox 500: no"
+
+
+def test_an_outcome_is_ok_or_raises_its_own_error(generation: Generation) -> None:
+    done, error = Done(0, FOX, generation), ServerError("no", status=500)
+    assert done.ok
+    assert done.unwrap() is generation
+    assert (done.skipped, done.receipt) == (False, None)
+    failed = Failed(1, FOX, error)
+    assert not failed.ok
+    with pytest.raises(ServerError) as caught:
+        failed.unwrap()
+    assert caught.value is error
+
+
+@pytest.mark.parametrize(
+    ("counts", "ok"),
+    [
+        ({}, True),
+        ({"total": 3, "succeeded": 3}, True),
+        ({"total": 3, "succeeded": 1, "skipped": 2}, True),
+        ({"total": 3, "succeeded": 2}, False),
+        ({"total": 3, "succeeded": 2, "failed": 1}, False),
+        ({"total": 3, "succeeded": 2, "unknown": 1}, False),
+        ({"total": 3, "succeeded": 3, "stopped_by": ServerError("no", status=500)}, False),
+    ],
+)
+def test_a_report_is_ok_where_every_prompt_is_a_picture(counts: dict[str, Any], ok: bool) -> None:
+    assert RunReport(**counts).ok is ok

@@ -1,0 +1,294 @@
+"""What `run` promises: every picture in the sink once, every outcome in the journal, an honest report."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from conftest import KEY
+from service import Service, reply
+
+from asi_image_async import CallbackSink, DiskSink, Generation, ImageSession, MemorySink, Receipt, RetryPolicy
+from asi_image_async.errors import (
+    APIError,
+    AuthenticationError,
+    BadRequestError,
+    JournalError,
+    QuotaExceededError,
+    SinkError,
+)
+from asi_image_async.events import ImageStored, OutcomeReady
+from asi_image_async.runtime.journal import Journal, State, read_summary
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def session(service: Service) -> AsyncIterator[ImageSession]:
+    retry = RetryPolicy(backoff=0.001)
+    async with ImageSession(KEY, base_url=service.base_url, max_concurrency=4, retry=retry) as session:
+        yield session
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+async def test_every_picture_reaches_the_sink_and_the_report_adds_up(
+    session: ImageSession, journal: Path
+) -> None:
+    sink = MemorySink()
+    report = await session.run([f"prompt {n}" for n in range(20)], sink, journal=journal)
+    assert report.ok
+    assert (report.total, report.succeeded, report.requests) == (20, 20, 20)
+    assert report.bytes_written == sum(len(generation.image.data) for generation in sink)
+    assert sorted(generation.request.prompt for generation in sink) == sorted(f"prompt {n}" for n in range(20))
+
+
+async def test_a_second_run_sends_nothing(service: Service, session: ImageSession, journal: Path) -> None:
+    prompts = [f"prompt {n}" for n in range(20)]
+    await session.run(prompts, MemorySink(), journal=journal)
+    report = await session.run(prompts, MemorySink(), journal=journal)
+    assert report.ok
+    assert (report.total, report.skipped, report.requests) == (20, 20, 0)
+    assert len(service.bodies) == 20
+
+
+async def test_an_edited_and_reordered_list_asks_for_what_is_new_only(
+    service: Service, session: ImageSession, journal: Path
+) -> None:
+    await session.run(["a", "b", "c", "b"], MemorySink(), journal=journal)
+    report = await session.run(["new", "c", "b", "b", "b", "a"], MemorySink(), journal=journal)
+    assert report.skipped == 4
+    assert sorted(service.prompts[4:]) == ["b", "new"]
+
+
+async def test_size_model_and_extra_fields_make_another_request_and_id_and_metadata_do_not(
+    service: Service, session: ImageSession, journal: Path
+) -> None:
+    first = [{"prompt": "a", "id": "1", "metadata": {"note": "x"}}]
+    await session.run(first, MemorySink(), journal=journal)
+    others = [{"prompt": "a", "size": "512x512"}, {"prompt": "a", "model": "asi1"}, {"prompt": "a", "seed": 1}]
+    report = await session.run([{"prompt": "a"}, *others], MemorySink(), journal=journal)
+    assert (report.skipped, report.succeeded) == (1, 3)
+
+
+async def test_an_item_carries_the_same_idempotency_key_in_every_run(
+    service: Service, session: ImageSession, journal: Path
+) -> None:
+    service.says(lambda: reply({"message": "no"}, 400))
+    await session.run(["a"], MemorySink(), journal=journal)
+    await session.run(["b", "a"], MemorySink(), journal=journal)
+    keys = [(body["prompt"], head["Idempotency-Key"]) for body, head in zip(service.bodies, service.headers)]
+    assert len(keys) == 3
+    assert len(set(keys)) == 2
+
+
+async def test_failures_are_outcomes_and_are_asked_again_by_the_next_run(
+    service: Service, session: ImageSession, journal: Path
+) -> None:
+    service.says(lambda: reply({"message": "a bad one"}, 400), reply)
+    report = await session.run(["a"], MemorySink(), journal=journal)
+    assert not report.ok
+    assert (report.failed, report.stopped_by) == (1, None)
+    assert isinstance(report.failures[0].error, BadRequestError)
+    summary = read_summary(journal)
+    assert summary.failures == ((State.FAILED, "a", "400: a bad one"),)
+    assert (await session.run(["a"], MemorySink(), journal=journal)).succeeded == 1
+    assert read_summary(journal).failed == 0
+
+
+async def test_what_may_have_been_billed_is_unknown_and_asked_again_only_by_the_users_word(
+    service: Service, session: ImageSession, journal: Path
+) -> None:
+    async def cut(number: int, request: web.Request) -> web.StreamResponse:
+        if number == 0:
+            request.transport.close()  # type: ignore[union-attr]
+        return reply()
+
+    service.answer = cut
+    report = await session.run(["a"], MemorySink(), journal=journal)
+    assert (report.unknown, report.failed, len(service.bodies)) == (1, 0, 1)
+    assert read_summary(journal).unknown == 1
+    kept = await session.run(["a"], MemorySink(), journal=Journal(journal, ask_unknown_again=False))
+    assert (kept.unknown, kept.requests) == (1, 0)
+    assert isinstance(kept.failures[0].error, APIError)
+    assert kept.failures[0].error.maybe_billed
+    assert (await session.run(["a"], MemorySink(), journal=journal)).succeeded == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [(401, {"message": "no"}, AuthenticationError), (429, {"message": "quota spent"}, QuotaExceededError)],
+)
+async def test_what_would_fail_for_all_stops_the_run_by_name_and_the_rest_stays_to_be_asked(
+    service: Service, session: ImageSession, journal: Path, status: int, body: object, error: type[Exception]
+) -> None:
+    service.says(*[reply] * 6, lambda: reply(body, status))
+    sink = MemorySink()
+    report = await session.run([f"{n}" for n in range(50)], sink, journal=journal)
+    assert isinstance(report.stopped_by, error)
+    assert report.succeeded == len(sink) == 6
+    assert len(service.bodies) <= 6 + 4
+    service.says(reply)
+    again = await session.run([f"{n}" for n in range(50)], sink, journal=journal)
+    assert (again.skipped, again.succeeded) == (6, 44)
+
+
+async def test_fail_fast_stops_at_the_first_failure(
+    service: Service, session: ImageSession, journal: Path
+) -> None:
+    service.says(lambda: reply({"message": "no"}, 400))
+    report = await session.run((f"{n}" for n in range(50)), MemorySink(), journal=journal, fail_fast=True)
+    assert isinstance(report.stopped_by, BadRequestError)
+    assert len(service.bodies) <= 5
+
+
+@pytest.mark.parametrize("asynchronous", [True, False])
+async def test_a_function_stands_for_a_sink(session: ImageSession, asynchronous: bool) -> None:
+    seen: list[Generation] = []
+
+    async def later(generation: Generation) -> None:
+        await asyncio.sleep(0)
+        seen.append(generation)
+
+    report = await session.run(["a", "b"], later if asynchronous else seen.append)
+    assert report.ok
+    assert len(seen) == 2
+
+
+async def test_a_slow_sink_slows_the_sending(service: Service, session: ImageSession) -> None:
+    go_on = asyncio.Event()
+
+    async def slow(generation: Generation) -> None:
+        await go_on.wait()
+
+    running = asyncio.create_task(session.run((f"{n}" for n in range(12)), slow))
+    await asyncio.sleep(0.1)
+    assert len(service.bodies) == 4
+    go_on.set()
+    assert (await running).succeeded == 12
+
+
+async def test_a_sink_that_cannot_write_stops_the_run_and_hands_back_what_was_bought(
+    service: Service, session: ImageSession, journal: Path
+) -> None:
+    def full(generation: Generation) -> None:
+        raise OSError(28, "No space left on device")
+
+    report = await session.run([f"{n}" for n in range(50)], full, journal=journal)
+    assert isinstance(report.stopped_by, SinkError)
+    assert "No space left" in str(report.stopped_by)
+    assert len(service.bodies) <= 4
+    rescued = [failed.error.generation for failed in report.failures if isinstance(failed.error, SinkError)]
+    assert len(rescued) == len(service.bodies)
+    assert all(generation.image.data for generation in rescued)
+    again = await session.run([f"{n}" for n in range(50)], MemorySink(), journal=journal)
+    assert again.succeeded == 50
+
+
+async def test_a_sink_that_cannot_be_opened_costs_nothing(
+    service: Service, session: ImageSession, tmp_path: Path
+) -> None:
+    (tmp_path / "out").write_text("a file")
+    with pytest.raises(SinkError, match="not a folder"):
+        await session.run(["a"], DiskSink(tmp_path / "out"))
+    assert service.bodies == []
+
+
+async def test_a_second_run_into_a_journal_that_is_held_is_refused_by_name(
+    service: Service, session: ImageSession, journal: Path
+) -> None:
+    async with Journal(journal):
+        with pytest.raises(JournalError, match="another run holds"):
+            await session.run(["a"], MemorySink(), journal=journal)
+    assert service.bodies == []
+    assert (await session.run(["a"], MemorySink(), journal=journal)).ok
+
+
+async def test_a_cancelled_run_stores_what_it_bought_and_notes_what_was_in_flight(
+    service: Service, session: ImageSession, journal: Path
+) -> None:
+    storing, go_on, sink = asyncio.Event(), asyncio.Event(), MemorySink()
+
+    async def slow(generation: Generation) -> Receipt:
+        storing.set()
+        await go_on.wait()
+        return await sink.write(generation)
+
+    async def answer(number: int, _: web.Request) -> web.Response:
+        if number > 0:
+            await asyncio.sleep(30)
+        return reply()
+
+    service.answer = answer
+    running = asyncio.create_task(session.run(["a", "b", "c"], CallbackSink(slow), journal=journal))
+    await storing.wait()
+    while service.in_flight < 2:
+        await asyncio.sleep(0.001)
+    running.cancel()
+    await asyncio.sleep(0.05)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 5)
+    assert len(sink) == 1
+    summary = read_summary(journal)
+    assert (summary.done, summary.unknown, summary.total) == (1, 2, 3)
+
+
+async def test_what_the_prompts_raise_comes_out_when_what_was_bought_is_stored(
+    session: ImageSession, journal: Path
+) -> None:
+    def prompts() -> Iterator[str]:
+        yield "a"
+        raise LookupError("no more")
+
+    sink = MemorySink()
+    with pytest.raises(LookupError):
+        await session.run(prompts(), sink, journal=journal)
+    assert len(sink) == read_summary(journal).done == 1
+
+
+async def test_a_bug_in_the_house_ends_the_run_and_is_not_swallowed(
+    session: ImageSession, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def broken(*_: object) -> None:
+        raise TypeError("a bug")
+
+    gate, _ = session._open  # type: ignore[misc]
+    monkeypatch.setattr(gate, "enter", broken)
+    with pytest.raises(TypeError, match="a bug"):
+        await asyncio.wait_for(session.run(["a", "b"], MemorySink(), journal=journal), 5)
+    with pytest.raises(TypeError, match="a bug"):
+        await asyncio.wait_for(session.gather(["a", "b"]), 5)
+
+
+async def test_the_observer_sees_skipped_outcomes_too(service: Service, journal: Path) -> None:
+    events: list[object] = []
+    async with ImageSession(KEY, base_url=service.base_url, observer=events.append) as session:
+        await session.run(["a"], MemorySink(), journal=journal)
+        await session.run(["a"], MemorySink(), journal=journal)
+    outcomes = [event.outcome for event in events if isinstance(event, OutcomeReady)]
+    assert [outcome.skipped for outcome in outcomes if outcome.ok] == [False, True]
+    assert len([event for event in events if isinstance(event, ImageStored)]) == 1
+
+
+async def test_without_a_journal_the_same_prompt_twice_is_two_pictures(
+    session: ImageSession, tmp_path: Path
+) -> None:
+    report = await session.run(["a", "a"], DiskSink(tmp_path))
+    assert report.succeeded == 2
+    assert len(list(tmp_path.glob("*.jpg"))) == 2
+
+
+async def test_the_failures_kept_are_bounded_and_the_counts_are_not(
+    service: Service, session: ImageSession
+) -> None:
+    service.says(lambda: reply({"message": "no"}, 400))
+    report = await session.run((f"{n}" for n in range(150)), MemorySink())
+    assert report.failed == 150
+    assert len(report.failures) == 100

@@ -1,0 +1,412 @@
+"""What `generate`, `gather` and the session itself promise."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gc
+import logging
+import pickle
+from datetime import UTC, datetime
+
+import aiohttp
+import pytest
+from conftest import KEY
+from service import GOOD, JPEG, Service, picture, reply, serving
+
+from asi_image_async import ImageRequest, ImageSession, RetryPolicy
+from asi_image_async.errors import (
+    APIConnectionError,
+    APIStatusError,
+    AsiImageError,
+    AuthenticationError,
+    BadRequestError,
+    ConfigurationError,
+    InvalidResponseError,
+    NotFoundError,
+    PermissionDeniedError,
+    QuotaExceededError,
+    RateLimitError,
+    ServerError,
+)
+from asi_image_async.events import RequestStarted, RequestSucceeded, RetryScheduled
+
+pytestmark = pytest.mark.anyio
+QUICK = RetryPolicy(backoff=0.001)
+
+
+async def test_a_prompt_becomes_a_picture(service: Service, session: ImageSession) -> None:
+    generation = await session.generate("a cat", size="landscape", seed=7)
+    assert service.bodies == [{"prompt": "a cat", "model": "asi1-mini", "size": "1792x1024", "seed": 7}]
+    assert generation.image.data == JPEG
+    assert (generation.image.mime_type, generation.image.suffix) == ("image/jpeg", ".jpg")
+    assert (generation.image.width, generation.image.height) == (16, 12)
+    assert generation.created == datetime(2025, 7, 29, 12, 42, 37, tzinfo=UTC)
+    assert generation.attempts == 1
+    assert generation.raw["data"][0].keys() == {"b64_json"}
+
+
+async def test_the_key_goes_in_the_header_without_quotes_and_blanks(service: Service) -> None:
+    async with ImageSession(f' "{KEY}"\n', base_url=service.base_url + "/") as session:
+        await session.generate("a cat")
+    assert service.headers[0]["Authorization"] == f"Bearer {KEY}"
+    assert service.headers[0]["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize("variable", ["ASI_ONE_API_KEY", "ASI1_API_KEY"])
+async def test_the_key_is_found_in_the_environment(
+    service: Service, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, KEY)
+    monkeypatch.setenv("ASI1_BASE_URL", service.base_url)
+    async with ImageSession() as session:
+        await session.generate("a cat")
+    assert service.headers[0]["Authorization"] == f"Bearer {KEY}"
+
+
+async def test_no_key_is_told_on_entering_and_names_the_variable() -> None:
+    session = ImageSession()
+    with pytest.raises(ConfigurationError, match="ASI_ONE_API_KEY") as raised:
+        await session.__aenter__()
+    assert "ASI_ONE_API_KEY" in raised.value.hint
+
+
+@pytest.mark.parametrize("key", ["sk_one\nsk_two", "sk one", "sk_é", "sk\x00"])
+async def test_a_key_that_cannot_be_one_is_refused_without_being_shown(key: str) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        await ImageSession(key).__aenter__()
+    assert key not in str(raised.value) + raised.value.hint
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"max_concurrency": 0},
+        {"max_concurrency": -1},
+        {"max_concurrency": 1.5},
+        {"rate_limit": "fast"},
+        {"rate_limit": "0/min"},
+        {"rate_limit": ["3/min", "x"]},
+        {"rate_limit": 3},
+        {"retry": 0},
+        {"timeout": 0},
+        {"timeout": float("nan")},
+        {"base_url": "api.asi1.ai/v1"},
+        {"base_url": "ftp://api.asi1.ai"},
+        {"base_url": "https://"},
+        {"max_response_bytes": 0},
+    ],
+)
+def test_a_wrong_setting_is_told_at_once(settings: dict[str, object]) -> None:
+    with pytest.raises(ConfigurationError):
+        ImageSession(KEY, **settings)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("suffix", ["", "/", "/image/generate", "/image/generate/"])
+async def test_a_base_url_may_end_as_people_write_it(service: Service, suffix: str) -> None:
+    async with ImageSession(KEY, base_url=service.base_url + suffix) as session:
+        assert (await session.generate("a cat")).image.data == JPEG
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "  \n", None, 7, b"a cat", {"size": "1024x1024"}, {"prompt": 7}, "\ud800"]
+)
+async def test_a_prompt_that_is_none_is_refused_before_anything_is_sent(
+    service: Service, session: ImageSession, prompt: object
+) -> None:
+    with pytest.raises(ConfigurationError):
+        await session.generate(prompt)  # type: ignore[arg-type]
+    assert service.bodies == []
+
+
+@pytest.mark.parametrize("size", ["", "big", "1024 x 1024", "0x10", "-1x5", "1024x", "1024X1024", "99999999x1"])
+async def test_a_malformed_size_is_refused_before_anything_is_sent(
+    service: Service, session: ImageSession, size: str
+) -> None:
+    with pytest.raises(ConfigurationError, match="size"):
+        await session.generate("a cat", size=size)
+    assert service.bodies == []
+
+
+async def test_a_size_that_we_do_not_know_is_sent_as_it_is(service: Service, session: ImageSession) -> None:
+    await session.generate("a cat", size="768x768")
+    await session.generate("a cat", size=None)
+    assert [body.get("size") for body in service.bodies] == ["768x768", None]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "error"),
+    [
+        (400, {"error": {"message": "Invalid prompt provided", "type": "invalid_request_error", "code": 400}}, BadRequestError),
+        (401, {"message": "failed to authenticate user"}, AuthenticationError),
+        (402, {"error": "pay"}, QuotaExceededError),
+        (403, {"error": "no"}, PermissionDeniedError),
+        (403, {"error": {"message": "no", "code": "insufficient_quota"}}, QuotaExceededError),
+        (404, {"detail": "Not Found"}, NotFoundError),
+        (413, {}, BadRequestError),
+        (422, {"detail": [{"loc": ["body", "size"], "msg": "unknown size"}]}, BadRequestError),
+        (429, {"message": "You exceeded your current quota"}, QuotaExceededError),
+        (418, {}, APIStatusError),
+    ],
+)  # fmt: skip
+async def test_what_is_refused_is_asked_once_and_has_its_name(
+    service: Service, session: ImageSession, status: int, body: object, error: type[APIStatusError]
+) -> None:
+    service.says(lambda: reply(body, status))
+    with pytest.raises(error) as raised:
+        await session.generate("a cat")
+    assert type(raised.value) is error
+    assert raised.value.status == status
+    assert raised.value.hint
+    assert not raised.value.maybe_billed
+    assert len(service.bodies) == 1
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+async def test_what_was_refused_for_now_is_tried_again_with_the_same_idempotency_key(
+    service: Service, status: int
+) -> None:
+    service.says(lambda: reply({"message": "busy"}, status, Retry_After="0"), reply)
+    async with ImageSession(KEY, base_url=service.base_url, retry=QUICK) as session:
+        session._open[0]._pace.FIRST_PAUSE = 0.01  # type: ignore[index,misc]
+        generation = await session.generate("a cat")
+        assert generation.attempts == 2
+        assert (session.usage.requests, session.usage.retries) == (2, 1)
+        assert session.usage.throttled == (status == 429)
+    first, second = (headers["Idempotency-Key"] for headers in service.headers)
+    assert first == second
+
+
+async def test_two_calls_have_two_idempotency_keys(service: Service, session: ImageSession) -> None:
+    await session.gather(["a cat", "a cat"])
+    assert len({headers["Idempotency-Key"] for headers in service.headers}) == 2
+
+
+@pytest.mark.parametrize("retry", [1, 3])
+async def test_a_number_of_attempts_is_kept(service: Service, retry: int) -> None:
+    service.says(lambda: reply({}, 500))
+    policy = RetryPolicy(max_attempts=retry, backoff=0.001)
+    async with ImageSession(KEY, base_url=service.base_url, retry=policy) as session:
+        with pytest.raises(ServerError) as raised:
+            await session.generate("a cat")
+    assert len(service.bodies) == raised.value.attempts == retry
+
+
+@pytest.mark.parametrize("status", [502, 504])
+async def test_a_reply_lost_behind_a_gateway_may_have_been_billed_and_is_not_sent_again(
+    service: Service, session: ImageSession, status: int
+) -> None:
+    service.says(lambda: reply({}, status))
+    with pytest.raises(ServerError) as raised:
+        await session.generate("a cat")
+    assert raised.value.maybe_billed
+    assert len(service.bodies) == 1
+
+
+async def test_no_connection_is_tried_again_and_was_not_billed() -> None:
+    async with serving() as service:
+        gone = service.base_url
+    policy = RetryPolicy(max_attempts=3, backoff=0.001)
+    async with ImageSession(KEY, base_url=gone, retry=policy) as session:
+        with pytest.raises(APIConnectionError) as raised:
+            await session.generate("a cat")
+    assert raised.value.attempts == 3
+    assert not raised.value.maybe_billed
+
+
+@pytest.mark.parametrize("body", [{"status": 0, "message": "no image for this prompt"}, {}, [], None])
+async def test_a_reply_without_a_picture_is_an_error_in_its_own_words(
+    service: Service, session: ImageSession, body: object
+) -> None:
+    service.says(lambda: reply(body))
+    with pytest.raises(InvalidResponseError) as raised:
+        await session.generate("a cat")
+    if body:
+        assert "no image for this prompt" in str(raised.value)
+    assert len(service.bodies) == 1
+
+
+async def test_gather_keeps_the_order(service: Service, session: ImageSession) -> None:
+    async def later_first(number: int, _: object) -> aiohttp.web.Response:
+        await asyncio.sleep(0.02 - number * 0.004)
+        return reply()
+
+    service.answer = later_first
+    generations = await session.gather([f"prompt {n}" for n in range(5)])
+    assert [generation.request.prompt for generation in generations] == [f"prompt {n}" for n in range(5)]
+
+
+async def test_gather_raises_the_first_error_and_cancels_the_rest(
+    service: Service, session: ImageSession
+) -> None:
+    async def answer(number: int, _: object) -> aiohttp.web.Response:
+        if number == 1:
+            return reply({"message": "no"}, 400)
+        await asyncio.sleep(30)
+        return reply()
+
+    service.answer = answer
+    with pytest.raises(BadRequestError):
+        await asyncio.wait_for(session.gather(["a", "b", "c"]), 5)
+
+
+async def test_gather_can_put_errors_in_their_places(service: Service, session: ImageSession) -> None:
+    async def answer(number: int, request: aiohttp.web.Request) -> aiohttp.web.Response:
+        return reply({"message": "no"}, 400) if (await request.json())["prompt"] == "bad" else reply()
+
+    service.answer = answer
+    good, bad, empty = await session.gather(["good", "bad", ""], return_exceptions=True)
+    assert not isinstance(good, AsiImageError)
+    assert isinstance(bad, BadRequestError)
+    assert isinstance(empty, ConfigurationError)
+
+
+async def test_gather_checks_a_list_before_anything_is_sent(
+    service: Service, session: ImageSession
+) -> None:
+    with pytest.raises(ConfigurationError):
+        await session.gather(["a cat", "a dog", ""])
+    assert service.bodies == []
+
+
+@pytest.mark.parametrize("prompts", ["a cat", {"prompt": "a cat"}, ImageRequest(prompt="a cat"), 7, None])
+async def test_a_single_prompt_where_many_are_meant_is_refused(
+    service: Service, session: ImageSession, prompts: object
+) -> None:
+    with pytest.raises(ConfigurationError, match="iterable"):
+        await session.gather(prompts)  # type: ignore[arg-type]
+    assert service.bodies == []
+
+
+async def test_a_refused_key_fills_every_place_and_is_asked_about_no_more(service: Service) -> None:
+    service.says(lambda: reply({"message": "failed to authenticate user"}, 401))
+    async with ImageSession(KEY, base_url=service.base_url, max_concurrency=2) as session:
+        results = await session.gather([str(n) for n in range(50)], return_exceptions=True)
+    assert len(results) == 50
+    assert all(isinstance(result, AuthenticationError) for result in results)
+    assert len(service.bodies) <= 2
+
+
+async def test_no_more_requests_are_in_flight_than_allowed(service: Service) -> None:
+    async def answer(number: int, _: object) -> aiohttp.web.Response:
+        await asyncio.sleep(0.005)
+        return reply()
+
+    service.answer = answer
+    async with ImageSession(KEY, base_url=service.base_url, max_concurrency=3) as session:
+        await asyncio.gather(*(session.generate("a cat") for _ in range(12)), session.gather(["b"] * 12))
+    assert service.peak == 3
+
+
+async def test_a_session_of_ones_own_is_used_and_left_open(service: Service) -> None:
+    async with aiohttp.ClientSession(headers={"X-Mine": "yes"}, raise_for_status=True) as http:
+        async with ImageSession(KEY, base_url=service.base_url, http=http) as session:
+            await session.generate("a cat")
+            service.says(lambda: reply({}, 400))
+            with pytest.raises(BadRequestError):
+                await session.generate("a cat")
+        assert not http.closed
+    assert service.headers[0]["X-Mine"] == "yes"
+
+
+async def test_the_observer_hears_of_everything_and_does_no_harm_when_it_raises(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    events = []
+
+    def observer(event: object) -> None:
+        events.append(type(event))
+        raise RuntimeError("my fault")
+
+    service.says(lambda: reply({}, 503), reply)
+    async with ImageSession(KEY, base_url=service.base_url, retry=QUICK, observer=observer) as session:
+        await session.generate("a cat")
+    assert events.count(RequestStarted) == 2
+    assert RetryScheduled in events
+    assert events[-1] is RequestSucceeded
+    assert len([record for record in caplog.records if record.name == "asi_image_async"]) == 1
+
+
+async def test_a_cancelled_call_gives_its_place_back(service: Service) -> None:
+    async def answer(number: int, _: object) -> aiohttp.web.Response:
+        await asyncio.sleep(30 if number == 0 else 0)
+        return reply()
+
+    service.answer = answer
+    async with ImageSession(KEY, base_url=service.base_url, max_concurrency=1) as session:
+        for _ in range(2):
+            call = asyncio.create_task(session.generate("slow"))
+            waiting = asyncio.create_task(session.generate("waiting"))
+            await asyncio.sleep(0.05)
+            call.cancel()
+            waiting.cancel()
+            await asyncio.gather(call, waiting, return_exceptions=True)
+        assert (await asyncio.wait_for(session.generate("next"), 5)).image.data == JPEG
+
+
+async def test_a_session_that_is_not_entered_says_how_to() -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        await ImageSession(KEY).generate("a cat")
+    assert "async with" in raised.value.hint
+
+
+async def test_many_sessions_at_once_do_not_disturb_each_other(service: Service) -> None:
+    async def one() -> int:
+        async with ImageSession(KEY, base_url=service.base_url) as session:
+            return len(await session.gather(["a", "b", "c"]))
+
+    assert await asyncio.gather(*(one() for _ in range(10))) == [3] * 10
+
+
+def test_a_second_event_loop_is_fine() -> None:
+    async def one() -> bytes:
+        async with serving() as service, ImageSession(KEY, base_url=service.base_url) as session:
+            return (await session.generate("a cat")).image.data
+
+    assert asyncio.run(one()) == asyncio.run(one()) == JPEG
+
+
+def test_a_session_can_be_entered_again_in_another_loop() -> None:
+    session = ImageSession(KEY, base_url="http://127.0.0.1:9/v1", retry=1)
+
+    async def one() -> None:
+        async with session:
+            with pytest.raises(APIConnectionError):
+                await session.generate("a cat")
+
+    asyncio.run(one())
+    asyncio.run(one())
+
+
+async def test_nothing_is_left_behind(service: Service) -> None:
+    before = asyncio.all_tasks()
+    async with ImageSession(KEY, base_url=service.base_url) as session:
+        await session.gather([f"{n}" for n in range(20)])
+    await asyncio.sleep(0)
+    gc.collect()
+    assert [task for task in asyncio.all_tasks() - before if "web_protocol" not in repr(task)] == []
+
+
+async def test_the_key_is_nowhere_to_be_seen(
+    service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    events: list[object] = []
+    service.says(lambda: reply({"message": f"bad key {KEY}"}, 401, X_Key=KEY))
+    async with ImageSession(KEY, base_url=service.base_url, observer=events.append) as session:
+        with pytest.raises(AuthenticationError) as raised:
+            await session.generate("a cat")
+        seen = [repr(session), repr(vars(session)), repr(events), repr(raised.value), caplog.text]
+        seen += [str(raised.value), repr(vars(raised.value)), repr(pickle.dumps(raised.value))]
+    assert KEY not in "".join(seen)
+
+
+async def test_several_pictures_in_one_reply_are_all_kept(service: Service, session: ImageSession) -> None:
+    png = picture("PNG", (3, 4))
+
+
+    data = [GOOD["data"][0], {"b64_json": base64.b64encode(png).decode()}]  # type: ignore[index]
+    service.says(lambda: reply({"data": data}))
+    generation = await session.generate("a cat", n=2)
+    assert [image.suffix for image in generation.images] == [".jpg", ".png"]
+    assert generation.image is generation.images[0]
