@@ -125,7 +125,8 @@ class Exchange:
             except APIConnectionError:
                 if attempt >= self._policy.max_attempts:
                     raise
-            await anyio.sleep(self._policy.backoff * 2.0 ** (attempt - 1))
+            doubled = self._policy.backoff * 2.0 ** min(attempt - 1, 32)
+            await anyio.sleep(min(self._policy.max_backoff, doubled))
             attempt += 1
 
     def _delay(self, item: Item, error: APIError, attempt: int) -> float | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 __all__ = ["sync_directory", "write_durably", "write_whole"]
@@ -14,7 +15,9 @@ _UMASK = os.umask(0o022)
 os.umask(_UMASK)
 
 
-def write_whole(path: Path, data: bytes, *, temporary_directory: Path | None = None) -> None:
+def write_whole(
+    path: Path, data: bytes | Iterable[bytes], *, temporary_directory: Path | None = None
+) -> None:
     """Write `data` to `path` so that a crash leaves the old file, the new one, or none: never a part.
 
     The bytes go to a temporary file on the same file system (beside `path`, or in
@@ -25,7 +28,7 @@ def write_whole(path: Path, data: bytes, *, temporary_directory: Path | None = N
     handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=temporary_directory or path.parent)
     try:
         with open(handle, "wb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
         # mkstemp makes private files; a picture gets the permissions that open() would give it.

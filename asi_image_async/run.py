@@ -59,6 +59,7 @@ class Run:
             await self._sink.open()
             stack.push_async_callback(self._close_sink)
             if isinstance(prompts, Sized):
+                self._counts["total"] = len(prompts)
                 await self._journal.note("total", len(prompts))
             async with pump(self._settle, prompts, width=width, brake=self._batch.brake) as outcomes:
                 try:
@@ -82,7 +83,7 @@ class Run:
 
     async def _settle(self, index: int, prompt: Prompt) -> Outcome:
         """Bring one prompt to its outcome: asked for, stored, and written down, in this order."""
-        self._counts["total"] += 1
+        self._counts["total"] = max(self._counts["total"], index + 1)
         request = to_request(index, prompt)
         if isinstance(request, Failed):
             return request

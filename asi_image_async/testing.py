@@ -5,9 +5,11 @@ The emulator's pytest fixture `asi_emulator` is the other half: it comes with th
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 import anyio
 import anyio.to_thread
@@ -18,6 +20,8 @@ from .models import Generation, ImageRequest, Receipt
 from .protocols import Sink
 
 __all__ = ["check_sink"]
+
+T = TypeVar("T")
 
 # The smallest PNG, and the smallest GIF: two kinds, so that a sink that assumes one is found out.
 _PNG = pybase64.b64decode(
@@ -36,62 +40,92 @@ _PROMPTS = (
 )
 
 
+_PATIENCE = 30.0  # seconds; a sink that never answers is told, not waited for
+
+
 async def check_sink(factory: Callable[[], Sink]) -> None:
     """Prove that the sinks `factory` makes keep the contract; raises AssertionError saying what they break.
 
     `factory()` is called several times and must give a new, unopened sink on the same place each time.
     """
-    sink = factory()
-    _promise(isinstance(sink, Sink), "it has async open(), write(generation) and close()")
-    await _opens_and_closes_empty(sink)
-    await _keeps_all_that_come_together(factory())
+    await _opens_and_closes_empty(factory())
+    kept = await _keeps_all_that_come_together(factory())
     await _survives_a_cancelled_write(factory())
+    for receipt, generation in kept:
+        await _receipt_holds(receipt, generation, "still there when another sink has used the place")
 
 
 async def _opens_and_closes_empty(sink: Sink) -> None:
-    await sink.open()
-    await sink.close()
+    _promise(isinstance(sink, Sink), "it has async open(), write(generation) and close()")
+    await _ask(sink.open, "open()")
+    await _ask(sink.close, "close()")
 
 
-async def _keeps_all_that_come_together(sink: Sink) -> None:
+async def _keeps_all_that_come_together(sink: Sink) -> list[tuple[Receipt, Generation]]:
     generations = [_generation(prompt, number) for number, prompt in enumerate(_PROMPTS)]
     generations.append(_generation(_PROMPTS[0], 0, occurrence=1))
     generations.append(_generation("several pictures", 0, 1, 0))
-    receipts: dict[int, Receipt] = {}
+    kept: list[tuple[Receipt, Generation]] = []
 
-    async def write(number: int) -> None:
-        receipts[number] = await sink.write(generations[number])
+    async def write(generation: Generation) -> None:
+        kept.append((await _write(sink, generation), generation))
 
-    await sink.open()
+    await _ask(sink.open, "open()")
     try:
         async with anyio.create_task_group() as group:
-            for number in range(len(generations)):
-                group.start_soon(write, number)
+            for generation in generations:
+                group.start_soon(write, generation)
+    except BaseExceptionGroup as raised:
+        raise raised.exceptions[0] from None  # one broken promise is enough to read
     finally:
-        await sink.close()
+        await _ask(sink.close, "close()")
     seen: set[str] = set()
-    for number, generation in enumerate(generations):
-        await _receipt_holds(receipts[number], generation)
-        for location in receipts[number].locations:
+    for receipt, generation in kept:
+        await _receipt_holds(receipt, generation, "still there when close() has returned")
+        for location in receipt.locations:
+            # Compared as macOS and Windows would.
             _promise(location.casefold() not in seen, f"each picture has a place of its own: {location}")
             seen.add(location.casefold())
+    return kept
 
 
 async def _survives_a_cancelled_write(sink: Sink) -> None:
-    await sink.open()
+    """And one that comes again, as after a crash: a run repeats what it did not write down."""
+    await _ask(sink.open, "open()")
     try:
         with anyio.CancelScope() as scope:
             scope.cancel()
-            await sink.write(_generation("cancelled", 0))
-        generation = _generation("after a cancelled one", 1)
-        await _receipt_holds(await sink.write(generation), generation)
+            await _ask(lambda: sink.write(_generation("cancelled", 0)), "a cancelled write()")
+        for _ in range(2):
+            await _write(sink, _generation("after a cancelled one", 1))
     finally:
-        await sink.close()
+        await _ask(sink.close, "close()")
 
 
-async def _receipt_holds(receipt: object, generation: Generation) -> None:
+async def _write(sink: Sink, generation: Generation) -> Receipt:
+    prompt = generation.request.prompt
+    what = f"write() of a picture of {prompt[:40]!r}"
+    receipt = await _ask(lambda: sink.write(generation), what)
     if not isinstance(receipt, Receipt):
-        raise AssertionError(f"the sink breaks its contract: write() returns {receipt!r}, not a Receipt")
+        raise AssertionError(f"the sink breaks its contract: {what} returns {receipt!r}, not a Receipt")
+    await _receipt_holds(receipt, generation, "there, whole, when write() returns")
+    return receipt
+
+
+async def _ask(call: Callable[[], Awaitable[T]], what: str) -> T:
+    """Call a method, and say by name what is wrong with it."""
+    with anyio.move_on_after(_PATIENCE):
+        try:
+            awaitable = call()
+            if inspect.isawaitable(awaitable):
+                return await awaitable
+        except Exception as error:
+            raise AssertionError(f"the sink breaks its contract: {what} raises {error!r}") from error
+        raise AssertionError(f"the sink breaks its contract: {what} is async; it returns {awaitable!r}")
+    raise AssertionError(f"the sink breaks its contract: {what} ends within {_PATIENCE:g} s")
+
+
+async def _receipt_holds(receipt: Receipt, generation: Generation, how: str) -> None:
     size = sum(len(image.data) for image in generation.images)
     _promise(receipt.bytes_written >= size, f"bytes_written counts every image: {receipt} for {size} bytes")
     if receipt.locations:
@@ -100,7 +134,7 @@ async def _receipt_holds(receipt: object, generation: Generation) -> None:
     for location, image in zip(receipt.locations, generation.images, strict=False):
         if not re.match(r"[a-z][a-z0-9+.-]+:", location):
             stored = await anyio.to_thread.run_sync(_read, location)
-            _promise(stored == image.data, f"{location} is there, whole, when write() returns")
+            _promise(stored == image.data, f"{location} is {how}")
 
 
 def _read(location: str) -> bytes | None:

@@ -7,6 +7,7 @@ from service import Service, serving
 
 from asi_image_async import ImageSession
 
+pytest_plugins = ["pytester"]
 KEY = "sk_test_0123456789abcdef"
 
 

@@ -132,6 +132,8 @@ async def test_what_would_fail_for_all_stops_the_run_by_name_and_the_rest_stays_
     sink = MemorySink()
     report = await session.run([f"{n}" for n in range(50)], sink, journal=journal)
     assert isinstance(report.stopped_by, error)
+    assert not report.ok
+    assert report.total == 50
     assert report.succeeded == len(sink) == 6
     assert len(service.bodies) <= 6 + 4
     service.says(reply)

@@ -61,7 +61,7 @@ class FirstFew:
 def batch(options: BatchOptions) -> int:
     """Run the command; returns the exit status. Raises AsiImageError for what is wrong beforehand."""
     voice = Voice()
-    if options.prompts == "-" and sys.stdin.isatty():
+    if options.prompts == "-" and sys.stdin is not None and sys.stdin.isatty():
         voice.say("reading prompts from the keyboard, one a line; Ctrl-D ends them")
     prompts = FirstFew(read_prompts(options.prompts, size=options.size, model=options.model), options.limit)
     options.service.session()  # a wrong option is told before anything else is done
@@ -98,10 +98,10 @@ class _Run:
             self._announce()
             with self._display:
                 report, interrupted = await self._work(session)
-        if self._options.json:
-            print_json(as_json(report, interrupted=interrupted is not None))
         place = self._destination.name
         summarize(self._voice, report, place=place, total=len(self._prompts), quiet=self._options.quiet)
+        if self._options.json:
+            print_json(as_json(report, interrupted=interrupted is not None))
         return interrupted or status_of_report(report)
 
     def _announce(self) -> None:

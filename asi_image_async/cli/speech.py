@@ -34,10 +34,9 @@ class Voice(Console):
     """
 
     def __init__(self) -> None:
-        terminal = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        super().__init__(
-            stderr=True, force_terminal=terminal, markup=False, emoji=False, highlight=False, soft_wrap=True
-        )
+        # There is no standard error where it was closed before the start.
+        terminal = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        super().__init__(stderr=True, force_terminal=terminal, markup=False, emoji=False, highlight=False)
 
     def on_broken_pipe(self) -> None:
         """Nobody listens any more; the work goes on."""
@@ -46,11 +45,15 @@ class Voice(Console):
 
     def say(self, text: str, style: str = "") -> None:
         """One line, or the lines of a list."""
-        self.print(Text(text, style), soft_wrap=True)
+        self._put(Text(text, style))
 
     def label(self, label: str, text: str, style: str) -> None:
         """A line with a word before it, such as `error:`."""
-        self.print(Text.assemble((f"{label}:", style), f" {text}"), soft_wrap=True)
+        self._put(Text.assemble((f"{label}:", style), f" {text}"))
+
+    def _put(self, text: Text) -> None:
+        # People read whole words; a log or a script wants a line for a line.
+        self.print(text, soft_wrap=not self.is_terminal)
 
     def complain(self, error: AsiImageError, *, label: str = "error") -> None:
         """An error, and what to do about it."""
@@ -102,11 +105,19 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def _write(data: bytes) -> None:
+    if sys.stdout is None:  # closed before the start
+        return
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.flush()
-    except BrokenPipeError:  # as with `| head`: no news to anybody
+    except OSError as error:
         _discard(sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):  # as with `| head`: no news to anybody
+            return
+        raise AsiImageError(
+            f"cannot write to standard output: {error.strerror or error}",
+            hint="The pictures are stored; look at where the output goes.",
+        ) from None
 
 
 def _discard(descriptor: int) -> None:

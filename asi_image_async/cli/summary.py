@@ -76,8 +76,8 @@ def _sums(report: RunReport, place: str) -> str:
 
 def _tell(voice: Voice, failure: Failed) -> None:
     label = "  unknown" if _maybe_billed(failure) else "  failed"
-    said = shortened(failure.request.prompt, 50)
-    voice.label(label, f"prompt {failure.index + 1}, {said}: {shortened(str(failure.error), 300)}", "red")
+    said, reason = shortened(failure.request.prompt, 50), shortened(str(failure.error), 300)
+    voice.label(label, f'prompt {failure.index + 1} "{said}": {reason}', "red")
 
 
 def _say_what_next(voice: Voice, report: RunReport, total: int) -> None:

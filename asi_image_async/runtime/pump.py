@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -9,7 +11,7 @@ from typing import Generic, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from anyio.lowlevel import checkpoint
 
 __all__ = ["Brake", "Stopped", "pump"]
 
@@ -67,19 +69,20 @@ async def pump(
     What `source` raises comes out of the iterator after the results of what was under way; what
     `function` raises comes out in its result's place. Leaving the block cancels every call.
     """
-    send, receive = anyio.create_memory_object_stream[_Result[R]](0)
     items = aiter(source) if isinstance(source, AsyncIterable) else _Plain(source)
     work = _Work(function, items, width, ordered, brake or Brake())
     try:
-        async with receive, anyio.create_task_group() as group:
-            group.start_soon(work.slot, group, send)
-            yield _Results(work, receive)
+        async with anyio.create_task_group() as group:
+            work.open_slot(group)
+            yield _Results(work)
             group.cancel_scope.cancel()
     except BaseExceptionGroup as raised:
         # The calls hand their errors over as results, so a single error here is the block's own.
         if len(raised.exceptions) > 1:
             raise
         raise raised.exceptions[0] from raised.exceptions[0].__cause__
+    finally:
+        work.handover.close()
 
 
 @dataclass(frozen=True)
@@ -87,7 +90,47 @@ class _Result(Generic[R]):
     """What a call came to, on its way from its slot to the reader."""
 
     value: R | None = None
-    error: Exception | None = None
+    error: BaseException | None = None
+
+
+class _Handover(Generic[R]):
+    """From the slots to the reader; a slot waits until its result has been taken.
+
+    A result is taken in the step that returns it: a reader that is cancelled while it waits loses none,
+    where a memory stream of anyio would lose the one on its way.
+    """
+
+    def __init__(self) -> None:
+        self._offered: deque[tuple[_Result[R], anyio.Event]] = deque()
+        self._news = anyio.Event()
+        self._closed = False
+
+    async def give(self, result: _Result[R]) -> None:
+        taken = anyio.Event()
+        self._offered.append((result, taken))
+        self._wake()
+        await taken.wait()
+
+    async def take(self) -> _Result[R] | None:
+        """The next result, or None when no more will come."""
+        await checkpoint()
+        while not self._offered:
+            if self._closed:
+                return None
+            await self._news.wait()
+        result, taken = self._offered.popleft()
+        taken.set()
+        return result
+
+    def close(self) -> None:
+        """Nothing more will come."""
+        self._closed = True
+        self._offered.clear()
+        self._wake()
+
+    def _wake(self) -> None:
+        news, self._news = self._news, anyio.Event()
+        news.set()
 
 
 class _Work(Generic[T, R]):
@@ -103,7 +146,8 @@ class _Work(Generic[T, R]):
     ) -> None:
         self._function = function
         self._items = items
-        self._free = width
+        self._unopened = width
+        self._open = 0
         self._ordered = ordered
         self._brake = brake
         self._pulling = anyio.Lock(fast_acquire=True)
@@ -111,25 +155,32 @@ class _Work(Generic[T, R]):
         self._ended = False
         self._turn = 0
         self._waiting: dict[int, anyio.Event] = {}
-        self.source_error: Exception | None = None
+        self.handover = _Handover[R]()
+        self.source_error: BaseException | None = None
 
-    async def slot(self, group: TaskGroup, send: MemoryObjectSendStream[_Result[R]]) -> None:
+    def open_slot(self, group: TaskGroup) -> None:
+        self._unopened -= 1
+        self._open += 1
+        group.start_soon(self._slot, group)
+
+    async def _slot(self, group: TaskGroup) -> None:
         """Pull, call, hand over, again; the first pull of a slot opens the next one."""
-        self._free -= 1
         first = True
-        async with send:
-            while (pulled := await self._pull()) is not None:
-                if first and self._free:
-                    group.start_soon(self.slot, group, send.clone())
-                first = False
-                index, item = pulled
-                result = await self._call(index, item)
-                if self._ordered:
-                    await self._await_turn(index)
-                if result is not None:
-                    await send.send(result)
-                if self._ordered:
-                    self._end_turn()
+        while (pulled := await self._pull()) is not None:
+            if first and self._unopened:
+                self.open_slot(group)
+            first = False
+            index, item = pulled
+            result = await self._call(index, item)
+            if self._ordered:
+                await self._await_turn(index)
+            if result is not None:
+                await self.handover.give(result)
+            if self._ordered:
+                self._end_turn()
+        self._open -= 1
+        if not self._open:
+            self.handover.close()
 
     async def _pull(self) -> tuple[int, T] | None:
         async with self._pulling:
@@ -141,7 +192,9 @@ class _Work(Generic[T, R]):
             except (StopAsyncIteration, Stopped):
                 self._ended = True
                 return None
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if _is_ours(error):
+                    raise
                 self._ended = True
                 self.source_error = error
                 return None
@@ -153,7 +206,9 @@ class _Work(Generic[T, R]):
             return _Result(value=await self._function(index, item))
         except Stopped:
             return None
-        except Exception as error:
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_ours(error):
+                raise
             return _Result(error=error)
 
     async def _await_turn(self, index: int) -> None:
@@ -167,21 +222,29 @@ class _Work(Generic[T, R]):
             event.set()
 
 
+def _is_ours(error: BaseException) -> bool:
+    """Whether this is the cancellation of the slot itself.
+
+    A call or a source may raise CancelledError of its own, from a task that it awaited and another
+    cancelled. Passed on as ours it would end the slot without a word, and its item be missing.
+    """
+    task = asyncio.current_task()
+    return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
+
+
 class _Results(AsyncIterator[R]):
     """The reader's side."""
 
-    def __init__(self, work: _Work[T, R], receive: MemoryObjectReceiveStream[_Result[R]]) -> None:
+    def __init__(self, work: _Work[T, R]) -> None:
         self._work = work
-        self._receive = receive
 
     async def __anext__(self) -> R:
-        try:
-            result = await self._receive.receive()
-        except (anyio.EndOfStream, anyio.ClosedResourceError):
+        result = await self._work.handover.take()
+        if result is None:
             error, self._work.source_error = self._work.source_error, None
             if error is not None:
                 raise error from error.__cause__
-            raise StopAsyncIteration from None
+            raise StopAsyncIteration
         if result.error is not None:
             raise result.error
         return result.value  # type: ignore[return-value]  # a result without an error has a value

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
+from aiohttp.http import StreamWriter
 from pydantic import SecretStr
 from yarl import URL
 
@@ -22,6 +25,8 @@ _KEEP_ALIVE = 15.0
 _ERROR_BODY_BYTES = 64 * 2**10
 _MAX_LINK_HOPS = 5
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last four bytes are an IPv4 address
+_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # RFC 4291, 2.4: all that is given out on the internet
+_PLAIN = re.compile(r"[!-~]+")  # no blank, no control character, nothing beyond ASCII
 _USER_AGENT = f"asi-image-async/{version('asi_image_async')} aiohttp/{aiohttp.__version__}"
 
 
@@ -40,7 +45,9 @@ class _Body(aiohttp.BytesPayload):
     sent = False
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        self.sent = True
+        # On a line that is gone already aiohttp writes nothing, neither the headers nor this.
+        if not isinstance(writer, StreamWriter) or (writer.transport and not writer.transport.is_closing()):
+            self.sent = True
         await super().write_with_length(writer, content_length)
 
 
@@ -107,6 +114,7 @@ class Transport:
                     reply = await _read_some(response)
                 return Response(response.status, response.headers, _without(key, reply))
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            _forget_key(error)
             raise self._translate(error, maybe_billed=payload.sent) from error
 
     async def fetch(self, url: str) -> bytes:
@@ -116,9 +124,10 @@ class Transport:
         base URL's host is the same; every redirect is checked again. Raises InvalidResponseError for a
         link that is refused, APIConnectionError where it cannot be read.
         """
+        link = url
         try:
-            target = URL(url)
             for _ in range(_MAX_LINK_HOPS):
+                target = _as_written(link)
                 self._check_link(target)
                 async with self._link_client().get(
                     target, timeout=self._timeout, allow_redirects=False, raise_for_status=False
@@ -131,10 +140,10 @@ class Transport:
                             f"the picture's link answered {response.status}: {target}",
                             maybe_billed=True,
                         )
-                    target = target.join(URL(location))
+                    link = urljoin(link, location)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
-            if isinstance(error, APIError):
-                raise
+            if isinstance(error, ValueError) and not isinstance(error, OSError):  # a bad certificate is both
+                raise _refused(url, "it is not a web address") from error
             failed = self._translate(error, maybe_billed=True)
             raise type(failed)(f"{failed} (the picture's link: {url})", maybe_billed=True) from error
         raise InvalidResponseError(f"the picture's link redirects too often: {url}", maybe_billed=True)
@@ -150,7 +159,7 @@ class Transport:
         # A client of its own: no key, no cookies, none of a user's headers, and every name it
         # resolves is checked where the connection is made, so that it cannot change in between.
         if self._links is None:
-            resolver = _PublicResolver(allowed_host=self._endpoint.host or "")
+            resolver = _PublicResolver(allowed_host=self._endpoint.raw_host or "")
             self._links = aiohttp.ClientSession(
                 connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, resolver=resolver),
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -184,7 +193,7 @@ class Transport:
             return APITimeoutError(
                 f"no whole reply within {self._timeout.total:g} s", maybe_billed=maybe_billed
             )
-        return APIConnectionError(str(error) or type(error).__name__, maybe_billed=maybe_billed)
+        return APIConnectionError(_said(error), maybe_billed=maybe_billed)
 
 
 async def _read_some(response: aiohttp.ClientResponse) -> bytes:
@@ -204,11 +213,50 @@ async def _read_some(response: aiohttp.ClientResponse) -> bytes:
 
 
 def _without(key: str, body: bytes) -> bytes:
-    # A service that repeats the key in an error must not bring it into a log.
-    return body.replace(key.encode(), b"***") if len(body) <= _ERROR_BODY_BYTES else body
+    # A service that repeats the key in an error must not bring it into a log; no more is kept of one.
+    found = body.find(key.encode(), 0, _ERROR_BODY_BYTES) >= 0
+    return body.replace(key.encode(), b"***") if found else body
 
 
-def _refused(url: URL, why: str) -> InvalidResponseError:
+def _said(error: Exception) -> str:
+    """An error of aiohttp in one line; its own words may quote the whole of what came."""
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "the server hung up before it answered"
+    said = str(error)
+    if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, aiohttp.ClientHttpProxyError):
+        said = f"the reply is not HTTP: {error.message.partition(':')[0]}"
+    return " ".join(said.split())[:400] or type(error).__name__
+
+
+def _forget_key(error: Exception) -> None:
+    # The repr of aiohttp's error shows the headers of the request.
+    if isinstance(error, aiohttp.ClientResponseError):
+        headers = error.request_info.headers.copy()
+        headers["Authorization"] = "***"
+        proxy = type(error.request_info.headers)
+        error.request_info = error.request_info._replace(headers=proxy(headers))
+        error.args = (error.request_info, error.history)
+
+
+def _as_written(link: str) -> URL:
+    """The URL of a link, its path and query letter by letter: a signature may cover them.
+
+    yarl would write `%2F` in a query as `/`, which means the same and signs otherwise.
+    """
+    url = URL(link)
+    if not _PLAIN.fullmatch(link) or not url.host:
+        return url
+    parts = urlsplit(link)
+    return URL.build(
+        scheme=url.scheme,
+        authority=url.raw_authority,
+        path=parts.path or "/",
+        query_string=parts.query,
+        encoded=True,
+    )
+
+
+def _refused(url: URL | str, why: str) -> InvalidResponseError:
     return InvalidResponseError(
         f"the picture's link is not followed: {why}: {url}",
         hint="Fetch it yourself if you trust it.",
@@ -218,14 +266,20 @@ def _refused(url: URL, why: str) -> InvalidResponseError:
 
 def _is_private(host: str) -> bool:
     """Whether `host` is an address that is not of the public internet; a name is not."""
+    host = host.split("%")[0].rstrip(".")
     try:
-        address = ipaddress.ip_address(host.split("%")[0])
+        address = ipaddress.ip_address(host)
     except ValueError:
-        return False
+        try:  # sockets also take 2130706433, 0x7f.1 and 0177.0.0.1 for 127.0.0.1
+            address = ipaddress.IPv4Address(socket.inet_aton(host))
+        except (OSError, ValueError):
+            return False
     if isinstance(address, ipaddress.IPv6Address):
         inner = address.ipv4_mapped or address.sixtofour or (address in _NAT64 and address.packed[12:])
         if inner:
             return _is_private(str(ipaddress.IPv4Address(inner)))
+        if address not in _GLOBAL_UNICAST:
+            return True
     return not address.is_global or address.is_multicast
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from ..errors import ConfigurationError
 from ..protocols import Sink
@@ -12,6 +14,7 @@ from .disk import DiskSink
 __all__ = ["open_sink"]
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_HINT = "Name a folder, such as out/."
 _FILE_ENDINGS = {".tar", ".parquet", ".zip", ".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -21,12 +24,24 @@ def open_sink(destination: str | Path) -> Sink:
     Raises ConfigurationError for a destination that no sink of this version can write.
     """
     text = str(destination)
-    if not text.strip():
-        raise ConfigurationError("the destination is empty", hint="Name a folder, such as out/.")
     scheme = _SCHEME.match(text)
     if scheme and scheme[0].lower() != "file://":
-        raise ConfigurationError(f"there is no sink for {scheme[0]}", hint="Name a folder, such as out/.")
+        raise ConfigurationError(f"there is no sink for {scheme[0]}", hint=_HINT)
+    if scheme:
+        text = destination = _local_path(text)
+    if not text.strip():
+        raise ConfigurationError("the destination is empty", hint=_HINT)
     ending = Path(text).suffix.lower()
     if ending in _FILE_ENDINGS and not text.endswith("/") and not Path(text).is_dir():
-        raise ConfigurationError(f"there is no sink for a {ending} file", hint="Name a folder, such as out/.")
-    return DiskSink(text[len(scheme[0]) :] if scheme else destination)
+        raise ConfigurationError(f"there is no sink for a {ending} file", hint=_HINT)
+    return DiskSink(destination)
+
+
+def _local_path(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.netloc not in ("", "localhost"):
+        raise ConfigurationError(
+            f"{url} is on another machine, {parts.netloc}",
+            hint="Name a folder of this one with three slashes, such as file:///home/me/out.",
+        )
+    return url2pathname(parts.path)

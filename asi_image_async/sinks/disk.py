@@ -27,6 +27,8 @@ __all__ = ["DiskSink"]
 
 _STATE = ".asi-image"  # hidden, so that loaders of image folders pass it over
 _METADATA = "metadata.jsonl"
+# What each writer leaves in sink.lock when it comes and when it goes; who was killed has not gone.
+_OPENED, _CLOSED = b"+", b"-"
 _THREADS = 8  # most of the time they wait for the disk
 
 
@@ -41,8 +43,9 @@ class DiskSink:
     def __init__(self, directory: str | Path) -> None:
         self.directory = Path(directory)
         self._temporary = self.directory / _STATE / "tmp"
-        self._held: IO[str] | None = None
+        self._held: IO[bytes] | None = None
         self._metadata: IO[bytes] | None = None
+        self._untidy = False
         self._appending = threading.Lock()
         self._syncing = threading.Lock()
         self._appended = 0
@@ -62,50 +65,72 @@ class DiskSink:
         await anyio.to_thread.run_sync(self._close)
 
     def _open(self) -> None:
-        with _named(self.directory):
+        with _named(self.directory), contextlib.ExitStack() as opened:
             if self.directory.exists() and not self.directory.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a folder")
-            self._temporary.mkdir(parents=True, exist_ok=True)
-            self._held = open(self.directory / _STATE / "sink.lock", "a+", encoding="ascii")
-            if _lock(self._held, exclusive=True):  # nobody else writes here
-                self._tidy()
-                _mark(self._held, "open")
-            _lock(self._held, exclusive=False, wait=True)
-            self._metadata = open(self.directory / _METADATA, "ab", buffering=0)
+            try:
+                self._temporary.mkdir(parents=True, exist_ok=True)
+            except ValueError as error:
+                raise OSError(errno.EINVAL, str(error)) from error
+            held = opened.enter_context(open(self.directory / _STATE / "sink.lock", "a+b", buffering=0))
+            if _lock(held, exclusive=True):  # nobody else writes here
+                self._tidy(held)
+            _lock(held, exclusive=False, wait=True)
+            held.write(_OPENED)
+            metadata = opened.enter_context(open(self.directory / _METADATA, "a+b", buffering=0))
+            _end_last_line(metadata)
+            self._held, self._metadata = held, metadata
+            opened.pop_all()
 
-    def _tidy(self) -> None:
-        """After a crash: no temporary file, no torn line, one line a picture, no line without one."""
+    def _tidy(self, held: IO[bytes]) -> None:
+        """Remove temporary files; where a writer never closed, or left something, look at the lines too."""
         for leftover in self._temporary.iterdir():
             with contextlib.suppress(PermissionError):
                 leftover.unlink(missing_ok=True)
+        held.seek(0)
+        marks = held.read()
+        if marks.count(_OPENED) != marks.count(_CLOSED):
+            self._tidy_lines()
+        held.truncate(0)
+
+    def _tidy_lines(self) -> None:
+        """No torn line, one line a picture (the last), no line without one."""
         path = self.directory / _METADATA
-        if self._held is None or not _marked(self._held) or not path.exists():
+        if not path.exists():
             return
-        lines = {name: line for name, line in _read_lines(path) if (self.directory / name).is_file()}
-        write_whole(path, b"".join(lines.values()), temporary_directory=self._temporary)
+        last = {name: number for number, (name, _) in enumerate(_read_lines(path))}
+        kept = (
+            line
+            for number, (name, line) in enumerate(_read_lines(path))
+            if last[name] == number and (self.directory / name).is_file()
+        )
+        write_whole(path, kept, temporary_directory=self._temporary)
 
     def _write(self, generation: Generation) -> Receipt:
+        if self._metadata is None:
+            raise SinkError(f"the sink {self.directory} is not open", hint="Await its open() first.")
         with _named(self.directory):
             stem = file_stem(generation.request, generation.occurrence)
             lines, locations, size = [], [], 0
             for number, image in enumerate(generation.images, 1):
                 name = f"{stem}{'' if number == 1 else f'-{number}'}{image.suffix}"
                 path = self.directory / name
+                if path.exists():  # from a run that ended before it was written down: it has a line already
+                    self._untidy = True
                 write_whole(path, image.data, temporary_directory=self._temporary)
                 lines.append(to_json(_describe(generation, image, name)) + b"\n")
                 locations.append(str(path))
                 size += len(image.data)
-            self._append(b"".join(lines))
+            self._append(self._metadata, b"".join(lines))
             return Receipt(tuple(locations), size)
 
-    def _append(self, lines: bytes) -> None:
+    def _append(self, metadata: IO[bytes], lines: bytes) -> None:
         """Add the lines, and flush them and the folder's names; one flush serves all who wait for it."""
-        if self._metadata is None:
-            raise SinkError(f"the sink {self.directory} is not open")
-        with self._appending:
-            end = os.fstat(self._metadata.fileno()).st_size
-            if self._metadata.write(lines) != len(lines):
-                self._metadata.truncate(end)  # no half line stays where the disk is full
+        with self._appending, _alone(metadata):
+            end = os.fstat(metadata.fileno()).st_size
+            if metadata.write(lines) != len(lines):
+                self._untidy = True
+                metadata.truncate(end)  # no half line stays where the disk is full
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._appended += 1
             mine = self._appended
@@ -113,7 +138,7 @@ class DiskSink:
             if self._synced < mine:
                 covered = self._appended
                 sync_directory(self.directory)
-                os.fsync(self._metadata.fileno())
+                os.fsync(metadata.fileno())
                 self._synced = covered
 
     def _close(self) -> None:
@@ -122,9 +147,12 @@ class DiskSink:
         if metadata is not None:
             metadata.close()
         if held is not None:
-            with held, contextlib.suppress(OSError):
-                if _lock(held, exclusive=True):  # the last to leave
-                    _mark(held, "")
+            with held, contextlib.suppress(OSError):  # what is left is for the next to open
+                if self._untidy and _lock(held, exclusive=True):  # the last to leave
+                    self._tidy_lines()
+                    self._untidy = False
+                if not self._untidy:
+                    held.write(_CLOSED)
 
 
 def _describe(generation: Generation, image: Image, file_name: str) -> dict[str, Any]:
@@ -150,6 +178,15 @@ def _describe(generation: Generation, image: Image, file_name: str) -> dict[str,
     }
 
 
+def _end_last_line(metadata: IO[bytes]) -> None:
+    """Whoever edited the file by hand may have left it without its last newline."""
+    with _alone(metadata):
+        if metadata.seek(0, os.SEEK_END) > 0:
+            metadata.seek(-1, os.SEEK_END)
+            if metadata.read(1) != b"\n":
+                metadata.write(b"\n")
+
+
 def _read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
     with open(path, "rb") as file:
         for line in file:
@@ -157,11 +194,11 @@ def _read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
                 name = from_json(line)["file_name"]
             except (ValueError, KeyError, TypeError):
                 continue  # torn by a crash
-            if isinstance(name, str) and line.endswith(b"\n"):
-                yield name, line
+            if isinstance(name, str):
+                yield name, line.rstrip(b"\n") + b"\n"
 
 
-def _lock(file: IO[str], *, exclusive: bool, wait: bool = False) -> bool:
+def _lock(file: IO[bytes], *, exclusive: bool, wait: bool = False) -> bool:
     """Take a lock that the system ends with the process; False where another has it."""
     if fcntl is None:
         return True
@@ -173,16 +210,15 @@ def _lock(file: IO[str], *, exclusive: bool, wait: bool = False) -> bool:
     return True
 
 
-def _marked(file: IO[str]) -> bool:
-    """Whether the last writer ended without closing."""
-    file.seek(0)
-    return bool(file.read())
-
-
-def _mark(file: IO[str], mark: str) -> None:
-    file.truncate(0)
-    file.write(mark)
-    file.flush()
+@contextlib.contextmanager
+def _alone(file: IO[bytes]) -> Iterator[None]:
+    """Keep other sinks, of other processes too, from writing to the file."""
+    _lock(file, exclusive=True, wait=True)
+    try:
+        yield
+    finally:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 @contextlib.contextmanager

@@ -62,7 +62,9 @@ def asi_image() -> Run:
 class Process:
     """The command in a process of its own; `terminal`: on a pseudo terminal of 80 columns, or on pipes."""
 
-    def __init__(self, arguments: tuple[str | Path, ...], *, terminal: bool, stdin: int | None = None) -> None:
+    def __init__(
+        self, arguments: tuple[str | Path, ...], *, terminal: bool, stdin: int | None = None
+    ) -> None:
         reader, writer = pty.openpty() if terminal else os.pipe()
         if terminal:
             termios.tcsetwinsize(writer, (24, 80))

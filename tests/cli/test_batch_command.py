@@ -104,7 +104,7 @@ def test_a_failure_is_told_with_its_reason_and_what_to_do(
     ended = asi_image("batch", prompts, "--out", "out")
     assert ended.status == 1
     assert "2 pictures in out/, 1 failed" in ended.err
-    assert r"failed: prompt 2, a blue whale: 400: no \x1b[31mwhales" in ended.err
+    assert r'failed: prompt 2 "a blue whale": 400: no \x1b[31mwhales' in ended.err
     assert "\x1b" not in ended.err
     assert "run the same line again" in ended.err
 
@@ -270,7 +270,10 @@ def test_a_dry_run_counts_exactly_after_the_list_was_edited(asi_image: Run, asi_
 
 
 @pytest.mark.asi_emulator(
-    faults=[Fault("error", prompt="whale", status=400, message="no whales"), Fault("drop-after", prompt="squid")],
+    faults=[
+        Fault("error", prompt="whale", status=400, message="no whales"),
+        Fault("drop-after", prompt="squid"),
+    ],
     canned=20_000,
 )
 def test_status_tells_what_is_done_failed_and_left_and_why(

@@ -80,9 +80,13 @@ def test_the_exit_status_says_how_it_went(
 
 @quick
 def test_a_picture_that_is_paid_for_is_saved_elsewhere_where_its_place_is_gone(
-    asi_image: Run, asi_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+    asi_image: Run, asi_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     from asi_image_async import models
+
+    spare = tmp_path / "spare"
+    spare.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(spare))
 
     real, failed = models.write_durably, []
 
@@ -97,4 +101,5 @@ def test_a_picture_that_is_paid_for_is_saved_elsewhere_where_its_place_is_gone(
     assert ended.status == 3
     assert "No space left on device" in ended.err
     saved = Path(ended.err.split("The picture is in ")[1].strip().removesuffix("."))
+    assert saved.is_relative_to(spare)
     assert saved.read_bytes().startswith(b"\xff\xd8")

@@ -1,0 +1,10 @@
+"""What was finished, kept so that no crash forgets it: sole owner of sqlite3.
+
+`database` is the file itself, `writing` the run that holds it, `summary` a look at it from outside.
+"""
+
+from .database import State
+from .summary import JournalSummary, read_summary
+from .writing import Claim, Journal
+
+__all__ = ["Claim", "Journal", "JournalSummary", "State", "read_summary"]

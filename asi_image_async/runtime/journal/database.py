@@ -1,0 +1,199 @@
+"""The file of a journal: its tables, who holds it, and whether it may be touched at all."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from ...errors import JournalError
+
+__all__ = ["State", "check", "get_value", "hold", "named", "open_database", "reading", "set_value"]
+
+_APPLICATION_ID = 0x61736969  # "asii", in SQLite's header: whose file this is
+_VERSION = 1
+_TABLES = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+CREATE TABLE items (
+    key BLOB PRIMARY KEY,      -- naming.item_key: the request and its occurrence
+    state TEXT NOT NULL,       -- State
+    prompt TEXT,               -- of what is not done
+    detail TEXT NOT NULL,      -- where the pictures are, or what went wrong
+    updated REAL NOT NULL      -- seconds since the epoch
+) WITHOUT ROWID;
+CREATE INDEX items_not_done ON items (state) WHERE state != 'done';
+INSERT INTO meta VALUES ('salt', randomblob(16));
+"""
+# Whether there is a row that we never wrote. quick_check looks at the pages, and on a connection that
+# only reads not at what a table's constraints say.
+_STRANGE = """
+SELECT NOT EXISTS (
+    SELECT * FROM meta WHERE name = 'salt' AND typeof(value) = 'blob' AND length(value) = 16
+) OR EXISTS (
+    SELECT * FROM meta WHERE name = 'total' AND typeof(value) != 'integer'
+) OR EXISTS (
+    SELECT * FROM items
+    WHERE typeof(key) != 'blob' OR length(key) != 16 OR typeof(detail) != 'text'
+    OR typeof(prompt) NOT IN ('text', 'null') OR coalesce(state, '') NOT IN ('done', 'failed', 'unknown')
+)
+"""
+_MARKS = f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_VERSION};"
+# SQLite's primary result codes that speak of the place; all others speak of the file.
+_THE_PLACE = {
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+}
+
+
+class State(StrEnum):
+    """What became of an item; what has no row was never finished."""
+
+    DONE = "done"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+def hold(path: Path) -> sqlite3.Connection:
+    """An exclusive transaction on a file beside the journal: the system ends it with the process.
+
+    Raises JournalError where another run has it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Beside the file itself: one journal by two names is still one.
+    lock = sqlite3.connect(f"{os.path.realpath(path)}.lock", timeout=0, isolation_level=None)
+    try:
+        lock.execute("BEGIN EXCLUSIVE")
+    except BaseException as error:
+        lock.close()
+        if isinstance(error, sqlite3.Error) and _code(error) == sqlite3.SQLITE_BUSY:
+            raise JournalError(
+                f"another run holds {path} ({_holder(path)})",
+                hint="Wait until it has ended, or choose another destination.",
+            ) from None
+        raise
+    return lock
+
+
+def open_database(path: Path | None) -> sqlite3.Connection:
+    """Open or create the database, None a temporary one; raises JournalError for one not to be touched."""
+    if path is not None and path.exists():
+        _look_before_touching(path)
+    # An empty name is a temporary database that SQLite spills to the disk.
+    database = sqlite3.connect(path or "", isolation_level=None)
+    database.text_factory = _text
+    try:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = FULL")
+        if not _tables(database):
+            database.executescript(f"BEGIN; {_MARKS} {_TABLES} COMMIT;")
+        database.execute("CREATE TEMP TABLE seen (digest BLOB PRIMARY KEY, n INTEGER) WITHOUT ROWID")
+        set_value(database, "holder", f"process {os.getpid()}")
+    except BaseException:
+        database.close()
+        raise
+    return database
+
+
+def _look_before_touching(path: Path) -> None:
+    """Through a connection that cannot write: an ordinary one would tidy the file when it is closed."""
+    if Path(f"{path}-journal").exists():  # killed while it was made; undoing that takes writing
+        with closing(sqlite3.connect(path)) as database:
+            _tables(database)
+    with reading(path) as database:
+        check(database, path)
+
+
+def reading(path: Path) -> closing[sqlite3.Connection]:
+    """A connection that only reads, while a run writes too."""
+    # What has no log is at rest: as an immutable one it is read without a file being left beside it,
+    # and on a disk that cannot be written.
+    mode = "mode=ro" if _log(path).exists() else "immutable=1"
+    database = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, timeout=5)
+    database.text_factory = _text
+    return closing(database)
+
+
+def check(database: sqlite3.Connection, path: Path) -> bool:
+    """Whether anything has been written to it yet; raises JournalError for one not to be touched."""
+    (application,) = database.execute("PRAGMA application_id").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    begun = _tables(database) > 0
+    if begun and application != _APPLICATION_ID:
+        raise JournalError(f"{path} is a database of another program")
+    if version > _VERSION:
+        raise JournalError(
+            f"{path} was written by a newer version of asi_image_async",
+            hint="Update: pip install --upgrade asi_image_async",
+        )
+    (page_size,) = database.execute("PRAGMA page_size").fetchone()
+    if path.stat().st_size % page_size and not _log(path).exists():  # SQLite would fill it up with zeros
+        raise sqlite3.DatabaseError("its end is missing")
+    (verdict,) = database.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise sqlite3.DatabaseError(verdict)
+    if begun and database.execute(_STRANGE).fetchone()[0]:
+        raise sqlite3.DatabaseError("there is something in it that was not written by asi_image_async")
+    return begun
+
+
+def named(error: Exception, path: Path | None) -> Exception:
+    """The errors of SQLite and of the system as ours, with what to do."""
+    if isinstance(error, JournalError) or not isinstance(error, sqlite3.Error | OSError | ValueError):
+        return error
+    if not isinstance(error, sqlite3.Error) or _code(error) in _THE_PLACE:
+        return JournalError(
+            f"the journal {path} cannot be used: {error}",
+            hint="Check that its folder can be written and that the disk is not full.",
+        )
+    return JournalError(
+        f"the journal {path} is damaged: {error}",
+        hint="Nothing was changed. Move it aside to begin anew (what it lists as done would be asked for"
+        " again), or bring back a copy.",
+    )
+
+
+def get_value(database: sqlite3.Connection, name: str) -> Any:
+    """The value kept under a name, or None."""
+    row = database.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+    return row and row[0]
+
+
+def set_value(database: sqlite3.Connection, name: str, value: object) -> None:
+    """Keep a value under a name."""
+    database.execute("REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")  # a letter that the disk has changed is no reason to stop
+
+
+def _log(path: Path) -> Path:
+    return Path(f"{path}-wal")
+
+
+def _tables(database: sqlite3.Connection) -> int:
+    count: int = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return count
+
+
+def _code(error: sqlite3.Error) -> int | None:
+    code = getattr(error, "sqlite_errorcode", None)
+    return None if code is None else code & 0xFF
+
+
+def _holder(path: Path) -> str:
+    try:
+        with reading(path) as database:
+            return get_value(database, "holder") or "unknown process"
+    except sqlite3.Error:
+        return "unknown process"

@@ -1,0 +1,62 @@
+"""What a journal knows, read without holding it."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...errors import JournalError
+from .database import State, check, get_value, named, reading
+
+__all__ = ["JournalSummary", "read_summary"]
+
+
+@dataclass(frozen=True)
+class JournalSummary:
+    """What a journal knows.
+
+    `total`: the items of the last list, None if never counted. `failures`: the first few of what failed
+    or is unknown, as (state, prompt, what went wrong).
+    """
+
+    total: int | None
+    done: int
+    failed: int
+    unknown: int
+    failures: tuple[tuple[State, str, str], ...] = ()
+
+    @property
+    def left(self) -> int | None:
+        """How many were never asked for, or not to an end."""
+        if self.total is None:
+            return None
+        return max(0, self.total - self.done - self.failed - self.unknown)
+
+
+def read_summary(path: str | Path, *, failures: int = 100) -> JournalSummary:
+    """Read a journal without holding it, while a run goes on too. Blocking. Raises JournalError."""
+    path = Path(path)
+    if not path.is_file():
+        raise JournalError(f"there is no journal at {path}", hint="Has a batch been run into it?")
+    try:
+        with reading(path) as database:
+            if not check(database, path):  # a run was killed before it wrote anything
+                return JournalSummary(total=None, done=0, failed=0, unknown=0)
+            return _summary(database, failures)
+    except sqlite3.Error as error:
+        raise named(error, path) from error
+
+
+def _summary(database: sqlite3.Connection, failures: int) -> JournalSummary:
+    counts = dict(database.execute("SELECT state, count(*) FROM items GROUP BY state"))
+    rows = database.execute(
+        "SELECT state, prompt, detail FROM items WHERE state != 'done' LIMIT ?", (failures,)
+    )
+    return JournalSummary(
+        total=get_value(database, "total"),
+        done=counts.get(State.DONE, 0),
+        failed=counts.get(State.FAILED, 0),
+        unknown=counts.get(State.UNKNOWN, 0),
+        failures=tuple((State(state), prompt or "", detail) for state, prompt, detail in rows),
+    )

@@ -1,0 +1,194 @@
+"""The journal of a run: one thread does all the work on the database.
+
+Whatever has come in while it was busy becomes one commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from contextlib import ExitStack, closing, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import anyio
+
+from ...core.naming import item_key
+from ...errors import JournalError
+from .database import State, get_value, hold, named, open_database, set_value
+
+__all__ = ["Claim", "Journal"]
+
+T = TypeVar("T")
+
+_LARGEST_GROUP = 1000
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An item of this run: its key, how often its request stood before it, and what is known of it."""
+
+    key: bytes
+    occurrence: int
+    state: State | None
+    detail: str
+
+
+class Journal:
+    """The journal of one destination, held by one run at a time.
+
+    `path` None is a temporary one, forgotten when it is closed. `ask_unknown_again` False leaves alone
+    what may have been billed without a picture. Opening raises JournalError where another run holds
+    it, where it is damaged or of a newer version, and where it cannot be written.
+    """
+
+    def __init__(self, path: str | Path | None, *, ask_unknown_again: bool = True) -> None:
+        self.path = None if path is None else Path(path)
+        self.ask_unknown_again = ask_unknown_again
+        self.salt = b""
+        self._jobs: _Jobs | None = None
+
+    async def __aenter__(self) -> Self:
+        if self._jobs is not None:
+            raise JournalError("the journal is open already", hint="Give each run a Journal of its own.")
+        loop = asyncio.get_running_loop()
+        self._jobs = queue.SimpleQueue()
+        opened: asyncio.Future[bytes] = loop.create_future()
+        self._ended: asyncio.Future[None] = loop.create_future()
+        threading.Thread(
+            target=_serve,
+            args=(self.path, self._jobs, opened, self._ended),
+            name="asi-image-journal",
+            daemon=True,
+        ).start()
+        try:
+            self.salt = await opened
+        except BaseException:
+            await self._close()
+            raise
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._close()
+
+    async def claim(self, request_digest: bytes) -> Claim:
+        """Take the next item for a request in this run: the first is occurrence 0, and so on."""
+        return await self._do(lambda database: _claim(database, request_digest))
+
+    async def record(self, key: bytes, state: State, detail: str, prompt: str | None = None) -> None:
+        """Write down what became of an item; returns when it would survive a crash."""
+        # The name of a folder need not be Unicode, and SQLite's text is.
+        detail = detail.encode(errors="backslashreplace").decode()
+        row = (key, state, prompt, detail, time.time())
+        await self._do(lambda database: database.execute("REPLACE INTO items VALUES (?, ?, ?, ?, ?)", row))
+
+    async def note(self, name: str, value: object) -> None:
+        """Keep a value under a name."""
+        await self._do(lambda database: set_value(database, name, value))
+
+    async def _do(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        if self._jobs is None:
+            raise JournalError("the journal is not open")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put(_Job(function, future))
+        return await future
+
+    async def _close(self) -> None:
+        jobs, self._jobs = self._jobs, None
+        if jobs is not None:
+            jobs.put(None)
+            # In a cancelled run too: whoever opens the journal next is not to find it held.
+            with anyio.CancelScope(shield=True):
+                await self._ended
+
+
+@dataclass(frozen=True)
+class _Job:
+    function: Callable[[sqlite3.Connection], Any]
+    future: asyncio.Future[Any]
+
+
+_Jobs = queue.SimpleQueue[_Job | None]
+_Answer = tuple["asyncio.Future[Any]", Any, Exception | None]
+
+
+def _serve(
+    path: Path | None, jobs: _Jobs, opened: asyncio.Future[bytes], ended: asyncio.Future[None]
+) -> None:
+    """The thread: open, then one transaction for each group of jobs."""
+    try:
+        with ExitStack() as stack:
+            try:
+                if path is not None:
+                    stack.enter_context(closing(hold(path)))
+                database = stack.enter_context(closing(open_database(path)))
+                salt = get_value(database, "salt")
+            except Exception as error:  # whatever it is, nobody waits for ever
+                _answer([(opened, None, named(error, path))])
+                return
+            _answer([(opened, salt, None)])
+            while group := _next_group(jobs):
+                _answer(_do_group(database, group, path))
+    finally:
+        _answer([(ended, None, None)])
+
+
+def _next_group(jobs: _Jobs) -> list[_Job]:
+    """Wait for a job, and take whatever else has come in by now; none at the end."""
+    group: list[_Job] = []
+    with suppress(queue.Empty):
+        while len(group) < _LARGEST_GROUP:
+            job = jobs.get(block=not group)
+            if job is None:
+                jobs.put(None)  # for the next call, where it ends the thread
+                break
+            group.append(job)
+    return group
+
+
+def _do_group(database: sqlite3.Connection, jobs: list[_Job], path: Path | None) -> list[_Answer]:
+    """All jobs in one commit; where it fails, none of them was done, and each is told so."""
+    try:
+        with database:
+            database.execute("BEGIN")
+            return [(job.future, job.function(database), None) for job in jobs]
+    except Exception as error:  # whatever it is, the thread goes on
+        return [(job.future, None, named(error, path)) for job in jobs]
+
+
+def _answer(answers: list[_Answer]) -> None:
+    loop = answers[0][0].get_loop()
+    with suppress(RuntimeError):  # the loop was closed meanwhile; nobody waits any more
+        loop.call_soon_threadsafe(_settle, answers)
+
+
+def _settle(answers: list[_Answer]) -> None:
+    for future, value, error in answers:
+        if future.done():  # whoever asked was cancelled; the work is done all the same
+            continue
+        if error is None:
+            future.set_result(value)
+        else:
+            future.set_exception(error)
+
+
+def _claim(database: sqlite3.Connection, request_digest: bytes) -> Claim:
+    mine = (request_digest,)
+    # Without RETURNING, which the SQLite of RHEL 9 does not know.
+    database.execute("INSERT INTO seen VALUES (?, 0) ON CONFLICT (digest) DO UPDATE SET n = n + 1", mine)
+    (occurrence,) = database.execute("SELECT n FROM seen WHERE digest = ?", mine).fetchone()
+    key = item_key(request_digest, occurrence)
+    row = database.execute("SELECT state, detail FROM items WHERE key = ?", (key,)).fetchone()
+    state, detail = row or (None, "")
+    return Claim(key, occurrence, state and State(state), detail)

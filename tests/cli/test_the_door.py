@@ -1,0 +1,134 @@
+"""The command starts quickly, says what it lacks, and takes its place among other programs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from asi_image_async.emulator import Emulator
+
+Run = Callable[..., Any]
+Start = Callable[..., Any]
+
+
+def python(code: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    line = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(line, capture_output=True, text=True, check=False, timeout=20)
+
+
+@pytest.mark.parametrize("missing", ["typer", "rich"])
+def test_a_missing_extra_is_named_with_the_pip_line_that_brings_it(missing: str) -> None:
+    code = f"import sys; sys.modules[{missing!r}] = None; from asi_image_async.cli import main; main()"
+    ended = python(code, "--help")
+    assert ended.returncode == 2
+    assert ended.stderr == f"error: the command needs {missing}: pip install 'asi_image_async[cli]'\n"
+
+
+def test_the_emulators_extra_is_named_too() -> None:
+    code = "import sys; sys.modules['PIL'] = None; from asi_image_async.cli import main; main()"
+    for line in (["generate", "fox", "--emulate"], ["emulate", "--port", "0"]):
+        ended = python(code, *line)
+        assert ended.returncode == 2
+        assert "pip install 'asi_image_async[emulator]'" in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_help_loads_nothing_that_only_commands_need() -> None:
+    code = """if True:
+        import sys
+        before = set(sys.modules)
+        import asi_image_async
+        package = set(sys.modules)
+        from asi_image_async.cli import main
+        try:
+            main()
+        except SystemExit:
+            pass
+        new = {name.partition('.')[0] for name in set(sys.modules) - package}
+        new |= {name for name in set(sys.modules) - package if name.startswith('asi_image_async')}
+        print(sorted(new), file=sys.stderr)
+    """
+    ended = python(code, "--help")
+    assert "Usage: asi-image" in ended.stdout
+    for name in ("PIL", "sqlite3", "asi_image_async.emulator", "asi_image_async.cli.batch", "rich.live"):
+        assert repr(name) not in ended.stderr
+
+
+def test_python_dash_m_is_the_command_and_knows_its_version(start: Start) -> None:
+    from importlib.metadata import version
+
+    ended = start("--version").end()
+    assert (ended.status, ended.out) == (0, f"asi-image {version('asi_image_async')}\n")
+
+
+def test_wrong_usage_exits_2(asi_image: Run) -> None:
+    for line in (["bath"], ["batch"], ["batch", "p.txt"], ["generate"], ["status"]):
+        ended = asi_image(*line)
+        assert ended.status == 2
+        assert "Traceback" not in ended.err
+
+
+@pytest.mark.asi_emulator(canned=20_000)
+def test_nobody_reading_is_no_error(asi_emulator: Emulator, prompts: Path) -> None:
+    command = f"{sys.executable} -m asi_image_async"
+    for line in (
+        f"{command} batch {prompts} --out out --json --quiet | true; exit ${{PIPESTATUS[0]}}",
+        f"{command} batch {prompts} --out two 2>&1 | true; exit ${{PIPESTATUS[0]}}",
+        f"{command} generate fox | true; exit ${{PIPESTATUS[0]}}",
+    ):
+        ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=20)
+        assert (ended.returncode, ended.stderr) == (0, "")
+    assert len(list(Path("two").glob("*.jpg"))) == 3
+
+
+@pytest.mark.asi_emulator(canned=20_000)
+def test_closed_and_full_outputs_lose_no_picture(asi_emulator: Emulator, prompts: Path) -> None:
+    command = f"{sys.executable} -m asi_image_async batch {prompts} --json --out"
+    for line, status in ((f"{command} out >&- 2>&-", 0), (f"{command} two >/dev/full", 1)):
+        ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=20)
+        assert ended.returncode == status
+        assert "Traceback" not in ended.stderr
+    assert "error: cannot write to standard output: No space left on device" in ended.stderr
+    assert "3 pictures in two/" in ended.stderr
+    assert len(list(Path("out").glob("*.jpg"))) == 3
+
+
+@pytest.mark.asi_emulator(canned=20_000, latency=0.5)
+def test_a_terminal_gets_a_live_bar_that_is_gone_in_the_end(
+    start: Start, asi_emulator: Emulator, prompts: Path
+) -> None:
+    ended = start("batch", prompts, "--out", "out", "--concurrency", 1, terminal=True).end()
+    assert ended.status == 0
+    assert "2 of 3" in ended.err
+    assert "\u2501" in ended.err
+    assert "1 in flight" in ended.err
+    after = ended.err.rpartition("\x1b[2K")[2]  # what is written after the last line was wiped
+    assert "3 pictures in out/, 0 failed" in after
+    assert "\u2501" not in after
+
+
+@pytest.mark.asi_emulator(canned=20_000, latency=0.5)
+def test_without_a_terminal_there_are_no_escape_codes_even_where_colours_are_forced(
+    start: Start, asi_emulator: Emulator, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    ended = start("batch", prompts, "--out", "out").end()
+    assert ended.status == 0
+    assert "\x1b" not in ended.err
+    assert ended.err.splitlines()[0] == "3 pictures into out/, at most 8 at once"
+    assert len(ended.err.splitlines()) == 2
+
+
+@pytest.mark.asi_emulator(canned=20_000)
+def test_a_path_that_is_no_text_is_printed_as_it_is(start: Start, asi_emulator: Emulator) -> None:
+    name = os.fsdecode(b"f\xfcx.jpg")
+    process = start("generate", "fox", "-o", name)
+    out, _ = process.process.communicate(timeout=20)
+    assert out == b"f\xfcx.jpg\n"
