@@ -5,13 +5,15 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import anyio
 
 from .core.backoff import judge
 from .core.decode import decode_picture, to_image
+from .core.pace import Turn
 from .core.wire import Link, Reply, encode_request, read_error, read_reply
-from .errors import APIConnectionError, APIError, APIStatusError, RateLimitError
+from .errors import APIConnectionError, APIError, APIStatusError, RateLimitError, ServerError
 from .events import Event, RequestFailed, RequestStarted, RequestSucceeded, RetryScheduled
 from .models import Generation, Image, ImageRequest
 from .policies import RetryPolicy
@@ -83,28 +85,28 @@ class Exchange:
         self, item: Item, body: bytes, attempt: int, brake: Brake
     ) -> tuple[Reply, tuple[Image, ...]]:
         with brake.stops():
-            sent_at = await self._gate.enter()
+            turn = await self._gate.enter()
         item.in_flight = True  # and still true where this is cancelled
         try:
             self._tell(RequestStarted(item.request, attempt))
-            reply, images, size = await self._exchange(item, body)
+            reply, images, size = await self._exchange(item, body, turn)
             item.in_flight = False
+            self._gate.succeeded(turn)
         except APIError as error:
             item.in_flight = False
-            elapsed = anyio.current_time() - sent_at
+            elapsed = anyio.current_time() - turn.granted
             self._tell(RequestFailed(item.request, attempt, elapsed, error))
-            if isinstance(error, APIStatusError) and _asks_for_patience(error):
-                self._gate.refused(sent_at, error.retry_after)
+            self._tell_gate(turn, error)
             raise
         finally:
-            self._gate.leave()
-        self._gate.succeeded()
-        elapsed = anyio.current_time() - sent_at
+            self._gate.leave(turn)
+        elapsed = anyio.current_time() - turn.granted
         self._tell(RequestSucceeded(item.request, attempt, elapsed, size, len(images)))
         return reply, images
 
-    async def _exchange(self, item: Item, body: bytes) -> tuple[Reply, tuple[Image, ...], int]:
-        response = await self._transport.post(body, item.idempotency_key)
+    async def _exchange(self, item: Item, body: bytes, turn: Turn) -> tuple[Reply, tuple[Image, ...], int]:
+        leaves = partial(self._gate.sent, turn)
+        response = await self._transport.post(body, item.idempotency_key, leaves)
         if response.status >= 300:
             raise read_error(response.status, response.headers, response.body)
         reply = read_reply(response.body, response.headers.get("x-request-id"))
@@ -128,6 +130,14 @@ class Exchange:
             doubled = self._policy.backoff * 2.0 ** min(attempt - 1, 32)
             await anyio.sleep(min(self._policy.max_backoff, doubled))
             attempt += 1
+
+    def _tell_gate(self, turn: Turn, error: APIError) -> None:
+        if isinstance(error, APIStatusError) and _asks_for_patience(error):
+            self._gate.refused(turn, error.retry_after)
+        elif isinstance(error, ServerError | APIConnectionError):
+            self._gate.failed(turn)
+        else:  # the service looked at it, so no limit stood in its way
+            self._gate.succeeded(turn)
 
     def _delay(self, item: Item, error: APIError, attempt: int) -> float | None:
         delay = judge(error, attempt, self._policy, random.random()).delay

@@ -281,10 +281,10 @@ Outcome: TypeAlias = Done | Failed
 class RunReport:
     """What became of a run's prompts; each of `total` is in one of the counts, or was not asked for.
 
-    `total`: the length of the list, or as many as were pulled where it has none. `succeeded`, `failed`; `unknown` (may have been billed, see `APIError.maybe_billed`); `skipped`
-    (finished by an earlier run); `requests` sent, `retries` among them, `throttled` (answers of 429);
-    `elapsed` seconds; `stopped_by` (the error that ended the run early, or None); `failures`: the
-    first of what failed or is unknown, at most 100.
+    `total`: the length of the list, or as many as were pulled where it has none. `succeeded`, `failed`;
+    `unknown` (may have been billed, see `APIError.maybe_billed`); `skipped` (finished by an earlier run);
+    `requests` sent, `retries` among them, `throttled` (answers of 429); `elapsed` seconds; `stopped_by` (the
+    error that ended the run early, or None); `failures`: the first of what failed or is unknown, at most 100.
     """
 
     total: int = 0

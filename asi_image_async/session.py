@@ -55,9 +55,9 @@ class ImageSession:
     Enter it with `async with`. `api_key`: else ASI_ONE_API_KEY, else ASI1_API_KEY. `base_url`: else
     ASI_ONE_BASE_URL, else ASI1_BASE_URL, else https://api.asi1.ai/v1. `max_concurrency`: requests in
     flight at once. `rate_limit`: "3/min", RateLimit(3, per=60), several of these, None for no limit of
-    ours, or "auto" to slow down when the service says so. `retry`: a RetryPolicy, or a number of attempts
-    in all. `timeout`: seconds for one attempt, the reply read whole. `http`: an aiohttp session of yours,
-    used and never closed. `observer`: called with every event.
+    ours, or "auto" to find the limit from what the service refuses. `retry`: a RetryPolicy, or a number
+    of attempts in all. `timeout`: seconds for one attempt, the reply read whole. `http`: an aiohttp session
+    of yours, used and never closed. `observer`: called with every event.
 
     Raises ConfigurationError for a wrong setting; a missing key is told when the session is entered.
     """
@@ -103,7 +103,7 @@ class ImageSession:
             http=self._http,
         )
         await transport.open()
-        self._open = Gate(self._limits or (), self._width, self._tell), transport
+        self._open = Gate(self._limits, self._width, self._tell), transport
         return self
 
     async def __aexit__(

@@ -115,8 +115,6 @@ async def read_request(reader: asyncio.StreamReader) -> bytes:
     """The head and the body of one request."""
     head = await reader.readuntil(b"\r\n\r\n")
     length = next(
-        int(line.split(b":")[1])
-        for line in head.lower().split(b"\r\n")
-        if line.startswith(b"content-length")
+        int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length")
     )
     return head + await reader.readexactly(length)

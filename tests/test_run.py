@@ -46,7 +46,9 @@ async def test_every_picture_reaches_the_sink_and_the_report_adds_up(
     assert report.ok
     assert (report.total, report.succeeded, report.requests) == (20, 20, 20)
     assert report.bytes_written == sum(len(generation.image.data) for generation in sink)
-    assert sorted(generation.request.prompt for generation in sink) == sorted(f"prompt {n}" for n in range(20))
+    assert sorted(generation.request.prompt for generation in sink) == sorted(
+        f"prompt {n}" for n in range(20)
+    )
 
 
 async def test_a_second_run_sends_nothing(service: Service, session: ImageSession, journal: Path) -> None:
@@ -72,7 +74,11 @@ async def test_size_model_and_extra_fields_make_another_request_and_id_and_metad
 ) -> None:
     first = [{"prompt": "a", "id": "1", "metadata": {"note": "x"}}]
     await session.run(first, MemorySink(), journal=journal)
-    others = [{"prompt": "a", "size": "512x512"}, {"prompt": "a", "model": "asi1"}, {"prompt": "a", "seed": 1}]
+    others = [
+        {"prompt": "a", "size": "512x512"},
+        {"prompt": "a", "model": "asi1"},
+        {"prompt": "a", "seed": 1},
+    ]
     report = await session.run([{"prompt": "a"}, *others], MemorySink(), journal=journal)
     assert (report.skipped, report.succeeded) == (1, 3)
 
@@ -83,7 +89,7 @@ async def test_an_item_carries_the_same_idempotency_key_in_every_run(
     service.says(lambda: reply({"message": "no"}, 400))
     await session.run(["a"], MemorySink(), journal=journal)
     await session.run(["b", "a"], MemorySink(), journal=journal)
-    keys = [(body["prompt"], head["Idempotency-Key"]) for body, head in zip(service.bodies, service.headers)]
+    keys = list(zip(service.prompts, (head["Idempotency-Key"] for head in service.headers), strict=True))
     assert len(keys) == 3
     assert len(set(keys)) == 2
 

@@ -26,7 +26,6 @@ from asi_image_async.errors import (
     NotFoundError,
     PermissionDeniedError,
     QuotaExceededError,
-    RateLimitError,
     ServerError,
 )
 from asi_image_async.events import RequestStarted, RequestSucceeded, RetryScheduled
@@ -119,7 +118,9 @@ async def test_a_prompt_that_is_none_is_refused_before_anything_is_sent(
     assert service.bodies == []
 
 
-@pytest.mark.parametrize("size", ["", "big", "1024 x 1024", "0x10", "-1x5", "1024x", "1024X1024", "99999999x1"])
+@pytest.mark.parametrize(
+    "size", ["", "big", "1024 x 1024", "0x10", "-1x5", "1024x", "1024X1024", "99999999x1"]
+)
 async def test_a_malformed_size_is_refused_before_anything_is_sent(
     service: Service, session: ImageSession, size: str
 ) -> None:
@@ -137,7 +138,7 @@ async def test_a_size_that_we_do_not_know_is_sent_as_it_is(service: Service, ses
 @pytest.mark.parametrize(
     ("status", "body", "error"),
     [
-        (400, {"error": {"message": "Invalid prompt provided", "type": "invalid_request_error", "code": 400}}, BadRequestError),
+        (400, {"error": {"message": "no", "type": "invalid_request_error", "code": 400}}, BadRequestError),
         (401, {"message": "failed to authenticate user"}, AuthenticationError),
         (402, {"error": "pay"}, QuotaExceededError),
         (403, {"error": "no"}, PermissionDeniedError),
@@ -164,11 +165,11 @@ async def test_what_is_refused_is_asked_once_and_has_its_name(
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_what_was_refused_for_now_is_tried_again_with_the_same_idempotency_key(
-    service: Service, status: int
+    service: Service, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("asi_image_async.core.pace._USUAL", (0.001,))
     service.says(lambda: reply({"message": "busy"}, status, Retry_After="0"), reply)
     async with ImageSession(KEY, base_url=service.base_url, retry=QUICK) as session:
-        session._open[0]._pace.FIRST_PAUSE = 0.01  # type: ignore[index,misc]
         generation = await session.generate("a cat")
         assert generation.attempts == 2
         assert (session.usage.requests, session.usage.retries) == (2, 1)
@@ -261,9 +262,7 @@ async def test_gather_can_put_errors_in_their_places(service: Service, session: 
     assert isinstance(empty, ConfigurationError)
 
 
-async def test_gather_checks_a_list_before_anything_is_sent(
-    service: Service, session: ImageSession
-) -> None:
+async def test_gather_checks_a_list_before_anything_is_sent(service: Service, session: ImageSession) -> None:
     with pytest.raises(ConfigurationError):
         await session.gather(["a cat", "a dog", ""])
     assert service.bodies == []
@@ -387,9 +386,7 @@ async def test_nothing_is_left_behind(service: Service) -> None:
     assert [task for task in asyncio.all_tasks() - before if "web_protocol" not in repr(task)] == []
 
 
-async def test_the_key_is_nowhere_to_be_seen(
-    service: Service, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_the_key_is_nowhere_to_be_seen(service: Service, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     events: list[object] = []
     service.says(lambda: reply({"message": f"bad key {KEY}"}, 401, X_Key=KEY))
@@ -403,7 +400,6 @@ async def test_the_key_is_nowhere_to_be_seen(
 
 async def test_several_pictures_in_one_reply_are_all_kept(service: Service, session: ImageSession) -> None:
     png = picture("PNG", (3, 4))
-
 
     data = [GOOD["data"][0], {"b64_json": base64.b64encode(png).decode()}]  # type: ignore[index]
     service.says(lambda: reply({"data": data}))

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.anyio
 
 @pytest.fixture
 async def session(service: Service) -> AsyncIterator[ImageSession]:
-    async with ImageSession(KEY, base_url=service.base_url, max_concurrency=4) as session:
+    async with ImageSession(KEY, base_url=service.base_url, max_concurrency=4, rate_limit=None) as session:
         yield session
 
 
@@ -95,9 +95,9 @@ async def test_one_prompts_failure_is_an_outcome(service: Service, session: Imag
     async with session.stream(["good", "bad", "", {"prompt": "also good"}, 7]) as outcomes:  # type: ignore[list-item]
         async for outcome in outcomes:
             match outcome:
-                case Done(index, request, generation):
+                case Done(index, _, generation):
                     seen[index] = generation.request.prompt
-                case Failed(index, request, error):
+                case Failed(index, _, error):
                     seen[index] = type(error).__name__
                     with pytest.raises(type(error)):
                         outcome.unwrap()

@@ -1,76 +1,265 @@
-"""When the next request may go out: windows that are never over their number, and a pace that learns."""
+"""When the next request may go out: windows that are never over their number, and a pace that is learnt.
+
+Nothing here waits: the gate asks `opens_at`, waits, and tells what became of each request. Times are
+seconds on any clock that only goes forward.
+"""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from ..policies import RateLimit
 
-__all__ = ["AutoPace", "Windows", "margin"]
+__all__ = ["Pace", "Turn", "Windows", "margin"]
+
+# The windows that services count in: a second, ten, a minute. Beyond: how often to look again.
+_USUAL = (1.0, 10.0, 60.0, 300.0, 600.0)
+# A refusal comes before any work is done: after so many seconds without one, it was let through.
+_CONFIRMED = 0.5
+_FIRST_ALLOWANCE = 2
+_GENTLE = 8  # up to here the allowance doubles with each round of replies; then it grows by half
+_FIRST_STEP = 0.05
+_LONGEST_HOLD = 600.0
+_KEPT = 10_000  # of the turns of the past
+
+
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One request: when it was let go, whether it had to wait for that, when it really left.
+
+    `sent` is None until that is known: a connection may have to be made first.
+    """
+
+    granted: float
+    waited: bool = False
+    sent: float | None = None
+    refused: bool = False
 
 
 def margin(per: float) -> float:
     """Seconds added to a window: requests sent `per` apart may reach the server closer together."""
-    return min(0.5, 0.02 * per + 0.01)
+    return min(0.5, 0.01 * per + 0.01)
 
 
 class Windows:
     """Several limits held at once: no window of any of them ever holds more than its number.
 
     A limit is used as early as it allows: its whole number at once, then each as an old one leaves
-    the window. Times are seconds on any clock that only goes forward.
+    the window.
     """
 
     def __init__(self, limits: Iterable[RateLimit]) -> None:
-        self._windows: list[tuple[float, deque[float]]] = [
+        self._windows: list[tuple[float, deque[Turn]]] = [
             (limit.per + margin(limit.per), deque(maxlen=limit.n)) for limit in limits
         ]
 
     def opens_at(self, now: float) -> float:
         """The earliest time, not before `now`, at which one more request may go out."""
-        return max([now, *(sent[0] + per for per, sent in self._windows if len(sent) == sent.maxlen)])
+        opens = now
+        for per, turns in self._windows:
+            if len(turns) == turns.maxlen:
+                # One that is still connecting leaves now at the earliest.
+                first = turns[0].sent
+                opens = max(opens, (now if first is None else first) + per)
+        return opens
 
-    def sent(self, now: float) -> None:
-        """One request goes out now."""
-        for _, times in self._windows:
-            times.append(now)
+    def add(self, turn: Turn) -> None:
+        """One request is let go."""
+        for _, turns in self._windows:
+            turns.append(turn)
 
 
-class AutoPace:
-    """The pace after a refusal: closed for a while, then evenly spaced, and faster with each success.
+class Pace:
+    """The pace of one session: the told limits, kept exactly, and what the service's refusals teach.
 
-    Where nobody told the limit this is all that finds it. Each refusal doubles the pause and the
-    spacing; a burst of refusals counts as one.
+    `limits` None: nothing was told. Then a few requests go first, and twice as many while none is
+    refused. After a refusal everyone waits; one request goes alone, and when that is let through the
+    others follow, evenly spaced. How long to wait and how far apart is found from how many were let
+    through before, in the shortest usual window that explains the refusal. From then on the number is
+    cut at most once a refusal that is not of the same burst, and raised, rarely, while it is used up.
     """
 
-    FIRST_PAUSE = 1.0
-    LONGEST_PAUSE = 60.0
-    LONGEST_INTERVAL = 30.0
-
-    def __init__(self) -> None:
-        self.interval = 0.0  # seconds between requests; 0 is no spacing
+    def __init__(self, limits: Iterable[RateLimit] | None, width: int) -> None:
+        self._told = tuple(limits or ())
+        self._windows = Windows(self._told)
+        self._past: deque[Turn] = deque(maxlen=_KEPT)
+        # The ramp: how many may be out without a sign that they were let through.
+        self._width = width
+        self._allowance: float = width if limits is not None else min(width, _FIRST_ALLOWANCE)
+        self._unconfirmed: deque[Turn] = deque()
+        # The pace: `_n` requests in `_per` seconds; 0 is none of our own.
+        self._n = self._per = 0.0
+        self._grow_at = 0.0
+        self._step = _FIRST_STEP
+        # The pause: from the first refusal until a probe is let through.
         self.closed_until = 0.0
-        self._refusals_in_a_row = 0
+        self._closed_at = -1.0
+        self._refused: Turn | None = None
+        self._pauses: Iterator[tuple[float, float]] = iter(())
+        self._trying = 0.0
+        self._probe: Turn | None = None
+        self._patience = _CONFIRMED
 
-    def refused(self, now: float, sent_at: float, retry_after: float | None, chance: float) -> float:
-        """The service refused a request sent at `sent_at`; returns the seconds nothing may go out.
+    @property
+    def interval(self) -> float:
+        """Seconds between requests; 0 is no spacing."""
+        slack = 1.005 if self._told else 1.02
+        return self._per * slack / self._n if self._n else 0.0
 
-        `retry_after` is a floor; `chance` in [0, 1) adds a little, so that programs that were refused
+    @property
+    def learnt(self) -> tuple[float, float] | None:
+        """What refusals taught: so many requests in so many seconds; None is nothing."""
+        return (self._n, self._per) if self._n else None
+
+    def recall(self, learnt: tuple[float, float], now: float) -> None:
+        """Begin with what an earlier run learnt, unless a limit was told or something is known already."""
+        if not self._told and not self._n and self._refused is None:
+            self._n, self._per = learnt
+            self._allowance = self._width
+            self._hold(now, new=False)
+
+    def opens_at(self, now: float) -> float:
+        """The earliest time, not before `now`, at which the next request may go out."""
+        while self._unconfirmed and self._unconfirmed[0].granted + _CONFIRMED <= now:
+            self._confirm(self._unconfirmed[0])
+        if self._probe is not None and now >= self.closed_until:  # nobody refused it
+            self._let_through(now)
+        opens = max(self._windows.opens_at(now), self.closed_until)
+        if len(self._unconfirmed) >= self._allowance:
+            opens = max(opens, self._unconfirmed[0].granted + _CONFIRMED)
+        return opens
+
+    def grant(self, now: float, *, waited: bool = False) -> Turn:
+        """One request goes."""
+        turn = Turn(now, waited)
+        self._windows.add(turn)
+        self._past.append(turn)
+        if self._allowance < self._width:
+            self._unconfirmed.append(turn)
+        if self._refused is not None:  # the first after a pause goes alone
+            self._probe = turn
+            self.closed_until = now + self._patience
+        return turn
+
+    def recall_turn(self, sent: float) -> None:
+        """A request that an earlier process sent counts in the windows too."""
+        self._windows.add(Turn(sent, sent=sent))
+
+    def succeeded(self, turn: Turn, now: float) -> None:
+        """It was let through."""
+        self._confirm(turn)
+        if turn is self._probe:
+            self._let_through(now)
+        if self._n and turn.waited and self._refused is None and now >= self._grow_at:
+            self._grow(now)
+
+    def failed(self, turn: Turn, now: float) -> None:
+        """It failed for another reason: no sign of a limit, but not the time to grow."""
+        self._discard(turn)
+        self._grow_at = max(self._grow_at, now + 5.0)
+        if turn is self._probe:
+            self._let_through(now)
+
+    def refused(self, turn: Turn, now: float, retry_after: float | None, chance: float) -> float:
+        """The service said: too many. Returns the seconds that nothing may go out.
+
+        `retry_after` is a floor. `chance` in [0, 1) adds a little, so that programs that were refused
         together do not come back together.
         """
-        if sent_at < self.closed_until:  # sent before the gate closed: the same burst of refusals
-            pause = 0.0
-        else:
-            pause = min(self.LONGEST_PAUSE, self.FIRST_PAUSE * 2.0**self._refusals_in_a_row)
-            self._refusals_in_a_row = min(self._refusals_in_a_row + 1, 10)
-            self.interval = min(self.LONGEST_INTERVAL, max(2 * self.interval, pause / 4))
-        wait = max(pause, retry_after or 0.0)
-        if now + wait > self.closed_until:
-            self.closed_until = now + wait + chance * min(1.0, 0.1 * wait)
+        turn.refused = True
+        self._discard(turn)
+        floor = now + (retry_after or 0.0)
+        if turn.granted <= self._closed_at and turn is not self._probe:  # of the same burst
+            self.closed_until = max(self.closed_until, floor)
+            return self.closed_until - now
+        self._closed_at = now
+        # How long a probe is waited for: refusals come quickly, pictures do not.
+        self._patience = min(5.0, max(0.25, 4 * (now - turn.granted)))
+        self._probe = None
+        if self._refused is None:
+            self._refused = turn
+            self._cut(turn)
+            self._pauses = self._ladder(turn)
+        self._trying, reopens = next(self._pauses)
+        if retry_after:
+            self._trying = max(self._per, _usual(retry_after))
+            reopens = max(floor, now + 2 * self.interval)
+        reopens = max(reopens, now + 0.05)
+        self.closed_until = reopens + chance * min(1.0, 0.05 * (reopens - now))
         return self.closed_until - now
 
-    def succeeded(self) -> None:
-        """A request was let through: the spacing shrinks, so that the limit is found again."""
-        self._refusals_in_a_row = 0
-        self.interval = self.interval * 0.9 if self.interval > 0.01 else 0.0
+    def _discard(self, turn: Turn) -> None:
+        if turn in self._unconfirmed:
+            self._unconfirmed.remove(turn)
+
+    def _confirm(self, turn: Turn) -> None:
+        if turn in self._unconfirmed:
+            self._unconfirmed.remove(turn)
+            self._allowance += 1 if self._allowance < _GENTLE else 0.5
+
+    def _let_through(self, now: float) -> None:
+        """The probe was not refused: the window that was tried explains the refusal."""
+        refused, self._refused, self._probe = self._refused, None, None
+        self.closed_until = now
+        self._allowance = self._width  # the ramp is over
+        longer = self._trying > self._per
+        if refused is not None and (longer or (self._trying < self._per and not self._told)):
+            self._per = self._trying
+            self._n = float(max(1, self._count_before(refused, self._per)))
+        self._hold(now, new=longer)
+
+    def _hold(self, now: float, *, new: bool) -> None:
+        """When to try for more: soon where the pace is a first guess, rarely after that.
+
+        At a slow pace each try is a refusal of some weight, so a new guess is left alone there too.
+        """
+        self._step = _FIRST_STEP
+        hold = (2 if new and self._per <= 10 else 10) * self._per
+        self._grow_at = now + min(_LONGEST_HOLD, max(1.0, hold))
+
+    def _ladder(self, turn: Turn) -> Iterator[tuple[float, float]]:
+        """The pauses to try, one after another: (the window that explains it, when the pause ends)."""
+        if self._n:
+            pause = min(self._per, (10 if self._told else 2) * self.interval)
+            yield _usual(pause), self._closed_at + pause
+            yield self._per, self._reopening(turn, self._per)
+        for per in _USUAL:
+            if per > self._per:
+                yield per, self._reopening(turn, per)
+        while True:
+            yield _USUAL[-1], self._closed_at + _USUAL[-1]
+
+    def _reopening(self, turn: Turn, per: float) -> float:
+        """When the oldest that was let through has left a window of this length."""
+        since = turn.granted - per
+        oldest = next((t.granted for t in self._past if not t.refused and t.granted > since), turn.granted)
+        return max(oldest + per + margin(per), self._closed_at + per / 2)
+
+    def _cut(self, turn: Turn) -> None:
+        """Fewer from now on: as many as were let through before the refusal, where that is fewer."""
+        if self._n:
+            self._n = max(1.0, self._n / 2, min(0.97 * self._n, self._count_before(turn, self._per)))
+        elif self._told:
+            # Refused although the told limit was kept: the service's burst is smaller than its rate
+            # (or its clock differs). Evenly spaced, the same rate will do.
+            limit = min(self._told, key=lambda limit: limit.per)
+            self._n, self._per = float(limit.n), limit.per
+
+    def _grow(self, now: float) -> None:
+        self._n = max(self._n + 1, self._n * (1 + self._step))
+        if self._told:
+            tops = (limit.n * self._per / limit.per for limit in self._told if limit.per <= self._per)
+            self._n = min(self._n, *tops)
+        self._step = min(1.0, 2 * self._step)
+        self._grow_at = now + max(1.0, 4 * self.interval)
+
+    def _count_before(self, turn: Turn, per: float) -> int:
+        """How many were let through in the window that ended with this turn."""
+        return sum(not t.refused and turn.granted - per < t.granted < turn.granted for t in self._past)
+
+
+def _usual(seconds: float) -> float:
+    """The shortest usual window that is at least so long."""
+    return next((per for per in _USUAL if per >= seconds), _USUAL[-1])

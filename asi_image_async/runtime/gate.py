@@ -8,33 +8,41 @@ from collections.abc import Callable, Iterable
 import anyio
 from aiolimiter import AsyncLimiter
 
-from ..core.pace import AutoPace, Windows
+from ..core.pace import Pace, Turn
 from ..events import Event, RateChanged, Throttled, WaitStarted
 from ..policies import RateLimit
 
 __all__ = ["Gate"]
 
+# Waits shorter than this are not told: nobody could read of them.
+_WORTH_TELLING = 0.2
+# How much of the time lost in waking up late may be caught up, in seconds.
+_CATCH_UP = 0.005
+
 
 class Gate:
     """One gate for all tasks: `enter` waits for a place in flight and for a turn, first come first served.
 
-    What the service answers is told back with `refused` and `succeeded`.
+    `limits` None: nothing was told, so the pace is learnt. What becomes of each turn is told back with
+    `succeeded`, `refused` and `failed`, and then `leave`.
     """
 
     def __init__(
-        self, limits: Iterable[RateLimit], max_concurrency: int, tell: Callable[[Event], None]
+        self, limits: Iterable[RateLimit] | None, max_concurrency: int, tell: Callable[[Event], None]
     ) -> None:
+        self.pace = Pace(limits, max_concurrency)
         self._places = anyio.Semaphore(max_concurrency, fast_acquire=True)
         self._queue = anyio.Lock(fast_acquire=True)
-        self._windows = Windows(limits)
-        self._pace = AutoPace()
-        # It leaks one unit a second. A request charges as many units as the spacing has seconds, and the
-        # room is set to the same number, so the next one waits until the last charge has leaked away.
+        # It leaks one unit a second. A request charges as many units as the spacing has seconds, and
+        # there is room for hardly more, so the next one waits until the last charge has leaked away.
         self._spacing = AsyncLimiter(1, 1)
+        self._charged = False
+        self._interval = 0.0  # as it was told last
+        self._changed = anyio.Event()
         self._tell = tell
 
-    async def enter(self) -> float:
-        """Wait for a place and a turn; returns the time of leaving, to be told to `refused`."""
+    async def enter(self) -> Turn:
+        """Wait for a place and a turn."""
         await self._places.acquire()
         try:
             async with self._queue:
@@ -43,46 +51,68 @@ class Gate:
             self._places.release()
             raise
 
-    def leave(self) -> None:
+    def leave(self, turn: Turn) -> None:
         """The request is over; its place is free."""
+        self.sent(turn)
         self._places.release()
 
-    def refused(self, sent_at: float, retry_after: float | None) -> float:
-        """Close the gate for everyone; returns for how many seconds."""
-        before = self._pace.interval
-        pause = self._pace.refused(anyio.current_time(), sent_at, retry_after, random.random())
+    def sent(self, turn: Turn) -> None:
+        """It leaves this machine now: what counts for a limit is when the service sees it."""
+        if turn.sent is None:
+            turn.sent = anyio.current_time()
+
+    def succeeded(self, turn: Turn) -> None:
+        """It was let through, and the work is done."""
+        self.pace.succeeded(turn, anyio.current_time())
+        self._look_again()
+
+    def failed(self, turn: Turn) -> None:
+        """It failed, for another reason than a limit."""
+        self.pace.failed(turn, anyio.current_time())
+        self._look_again()
+
+    def refused(self, turn: Turn, retry_after: float | None) -> float:
+        """The service said: too many. Closes the gate for everyone; returns for how many seconds."""
+        pause = self.pace.refused(turn, anyio.current_time(), retry_after, random.random())
         self._tell(Throttled(pause))
-        self._tell_rate(before)
+        self._look_again()
         return pause
 
-    def succeeded(self) -> None:
-        """All is well."""
-        if self._pace.interval:
-            before = self._pace.interval
-            self._pace.succeeded()
-            self._tell_rate(before)
-
-    async def _turn(self) -> float:
-        told = spaced = False
+    async def _turn(self) -> Turn:
+        told = waited = spaced = False
         while True:
             now = anyio.current_time()
-            opens_at = max(self._windows.opens_at(now), self._pace.closed_until)
+            opens_at = self.pace.opens_at(now)
             if opens_at > now:
-                if not told and opens_at - now > 0.2:
-                    throttled = self._pace.closed_until >= opens_at
-                    reason = "throttled" if throttled else "rate limit"
-                    self._tell(WaitStarted(reason, opens_at - now))
-                told = True
-                await anyio.sleep(opens_at - now)
-            elif self._pace.interval and not spaced:
-                self._spacing.max_rate = self._pace.interval
-                await self._spacing.acquire(self._pace.interval)
+                if not told and opens_at - now > _WORTH_TELLING:
+                    throttled = self.pace.closed_until >= opens_at
+                    self._tell(WaitStarted("throttled" if throttled else "rate limit", opens_at - now))
+                    told = True
+                waited, spaced = True, False
+                with anyio.move_on_after(opens_at - now):
+                    await self._changed.wait()
+            elif self.pace.interval and not spaced:
+                waited = await self._keep_apart() or waited
                 spaced = True  # and look again: the gate may have closed meanwhile
             else:
-                self._windows.sent(now)
-                return now
+                return self.pace.grant(now, waited=waited)
 
-    def _tell_rate(self, before: float) -> None:
-        after = self._pace.interval
-        if after != before:
-            self._tell(RateChanged(1 / after if after else None))
+    async def _keep_apart(self) -> bool:
+        """Wait until the last request is `interval` seconds away; whether that took any waiting."""
+        interval = self.pace.interval
+        self._spacing.max_rate = interval + min(_CATCH_UP, 0.2 * interval)
+        if not self._charged:  # the spacing begins: nobody charged for the last request
+            self._charged = True
+            await self._spacing.acquire(interval)
+        waits = not self._spacing.has_capacity(interval)
+        await self._spacing.acquire(interval)
+        return waits
+
+    def _look_again(self) -> None:
+        """The pace may have changed: whoever waits looks at it anew."""
+        interval = self.pace.interval
+        if interval != self._interval:
+            self._interval = interval
+            self._tell(RateChanged(1 / interval if interval else None))
+        self._changed.set()
+        self._changed = anyio.Event()

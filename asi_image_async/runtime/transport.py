@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from urllib.parse import urljoin, urlsplit
@@ -40,14 +40,19 @@ class Response:
 
 
 class _Body(aiohttp.BytesPayload):
-    """A request body that remembers whether any of it may have left this machine."""
+    """A request body that tells when it leaves this machine, and remembers whether any of it may have."""
 
     sent = False
+
+    def __init__(self, body: bytes, leaves: Callable[[], None]) -> None:
+        super().__init__(body, content_type="application/json")
+        self._leaves = leaves
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
         # On a line that is gone already aiohttp writes nothing, neither the headers nor this.
         if not isinstance(writer, StreamWriter) or (writer.transport and not writer.transport.is_closing()):
             self.sent = True
+            self._leaves()
         await super().write_with_length(writer, content_length)
 
 
@@ -82,16 +87,19 @@ class Transport:
             if client is not None:
                 await client.close()
 
-    async def post(self, body: bytes, idempotency_key: str) -> Response:
+    async def post(
+        self, body: bytes, idempotency_key: str, leaves: Callable[[], None] = lambda: None
+    ) -> Response:
         """Send one request, read the whole reply, and let go of the connection.
 
+        `leaves` is called when a connection is there and the request goes out on it.
         Raises APITimeoutError, APIConnectionError and InvalidResponseError (a reply over the bound);
         `maybe_billed` is true on them once any of the body may have left this machine.
         """
         client = self._given or self._own
         if client is None:
             raise RuntimeError("the transport is not open")
-        payload = _Body(body, content_type="application/json")
+        payload = _Body(body, leaves)
         key = self._key.get_secret_value()
         headers = {
             "Authorization": f"Bearer {key}",

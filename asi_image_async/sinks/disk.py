@@ -27,8 +27,7 @@ __all__ = ["DiskSink"]
 
 _STATE = ".asi-image"  # hidden, so that loaders of image folders pass it over
 _METADATA = "metadata.jsonl"
-# What each writer leaves in sink.lock when it comes and when it goes; who was killed has not gone.
-_OPENED, _CLOSED = b"+", b"-"
+_MARK = b"+"  # each sink leaves one in sink.lock when it opens; the last to leave wipes them off
 _THREADS = 8  # most of the time they wait for the disk
 
 
@@ -74,23 +73,23 @@ class DiskSink:
                 raise OSError(errno.EINVAL, str(error)) from error
             held = opened.enter_context(open(self.directory / _STATE / "sink.lock", "a+b", buffering=0))
             if _lock(held, exclusive=True):  # nobody else writes here
-                self._tidy(held)
+                self._tidy(held, as_left=b"")
             _lock(held, exclusive=False, wait=True)
-            held.write(_OPENED)
+            held.write(_MARK)
             metadata = opened.enter_context(open(self.directory / _METADATA, "a+b", buffering=0))
             _end_last_line(metadata)
             self._held, self._metadata = held, metadata
             opened.pop_all()
 
-    def _tidy(self, held: IO[bytes]) -> None:
-        """Remove temporary files; where a writer never closed, or left something, look at the lines too."""
+    def _tidy(self, held: IO[bytes], as_left: bytes) -> None:
+        """Remove temporary files; where others have come and not gone, or were killed, see to the lines."""
         for leftover in self._temporary.iterdir():
             with contextlib.suppress(PermissionError):
                 leftover.unlink(missing_ok=True)
         held.seek(0)
-        marks = held.read()
-        if marks.count(_OPENED) != marks.count(_CLOSED):
+        if held.read() != as_left or self._untidy:
             self._tidy_lines()
+        self._untidy = False
         held.truncate(0)
 
     def _tidy_lines(self) -> None:
@@ -115,7 +114,7 @@ class DiskSink:
             for number, image in enumerate(generation.images, 1):
                 name = f"{stem}{'' if number == 1 else f'-{number}'}{image.suffix}"
                 path = self.directory / name
-                if path.exists():  # from a run that ended before it was written down: it has a line already
+                if path.exists():  # from a run that ended before it was written down: it may have its line
                     self._untidy = True
                 write_whole(path, image.data, temporary_directory=self._temporary)
                 lines.append(to_json(_describe(generation, image, name)) + b"\n")
@@ -148,11 +147,8 @@ class DiskSink:
             metadata.close()
         if held is not None:
             with held, contextlib.suppress(OSError):  # what is left is for the next to open
-                if self._untidy and _lock(held, exclusive=True):  # the last to leave
-                    self._tidy_lines()
-                    self._untidy = False
-                if not self._untidy:
-                    held.write(_CLOSED)
+                if _lock(held, exclusive=True):  # the last to leave
+                    self._tidy(held, as_left=_MARK)
 
 
 def _describe(generation: Generation, image: Image, file_name: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""No window is ever over its number, a limit is used as early as it allows, and a refusal slows all down."""
+"""No window is ever over its number, a limit is used as early as it allows, and a refusal teaches."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asi_image_async.core.pace import AutoPace, Windows, margin
+from asi_image_async.core.pace import Pace, Turn, Windows, margin
 from asi_image_async.policies import RateLimit
 
 _limits = st.lists(
@@ -38,7 +38,7 @@ def test_no_window_is_ever_over_its_number_and_no_turn_is_later_than_it_must_be(
         earliest = min(moment for moment in [clock, *leaving] if moment >= clock and allowed(moment))
         assert turn == earliest
         clock = turn
-        windows.sent(clock)
+        windows.add(Turn(clock, sent=clock))
         sent.append(clock)
     for limit in limits:
         for first, past in zip(sent, sent[limit.n :], strict=False):
@@ -49,7 +49,7 @@ def test_the_whole_number_goes_out_at_once_and_the_next_a_window_later() -> None
     windows = Windows([RateLimit(3, per=60)])
     for _ in range(3):
         assert windows.opens_at(100.0) == 100.0
-        windows.sent(100.0)
+        windows.add(Turn(100.0, sent=100.0))
     assert windows.opens_at(100.0) == 160.0 + margin(60)
 
 
@@ -58,94 +58,138 @@ def test_the_strictest_of_several_limits_counts() -> None:
     times = []
     for _ in range(3):
         times.append(windows.opens_at(times[-1] if times else 0.0))
-        windows.sent(times[-1])
+        windows.add(Turn(times[-1], sent=times[-1]))
     assert times == [0.0, 1.0 + margin(1), 60.0 + margin(60)]
 
 
 def test_a_turn_is_never_in_the_past() -> None:
     windows = Windows([RateLimit(1, per=1)])
-    windows.sent(0.0)
+    windows.add(Turn(0.0, sent=0.0))
     assert windows.opens_at(50.0) == 50.0
     assert Windows([]).opens_at(7.0) == 7.0
 
 
+def test_what_counts_is_when_a_request_really_left() -> None:
+    windows = Windows([RateLimit(1, per=10)])
+    connecting = Turn(0.0)
+    windows.add(connecting)
+    assert windows.opens_at(9.0) >= 19.0  # it may leave now at the earliest
+    connecting.sent = 3.0
+    assert windows.opens_at(9.0) == 13.0 + margin(10)
+
+
 @pytest.mark.parametrize("per", [0.01, 1.0, 2.0, 60.0, 86400.0])
 def test_the_margin_is_small_but_there(per: float) -> None:
-    assert 0 < margin(per) <= min(0.5, 0.02 * per + 0.01)
+    assert 0 < margin(per) <= min(0.5, 0.01 * per + 0.01)
 
 
-# Where nobody told the limit
+def refused_once(pace: Pace, sent: int, retry_after: float | None = None) -> float:
+    """So many at once, and one more that is refused; when the gate opens again."""
+    for _ in range(sent):
+        pace.succeeded(pace.grant(0.0), 0.01)
+    return 0.01 + pace.refused(pace.grant(0.01), 0.01, retry_after, 0.0)
 
 
-def test_nothing_is_held_back_before_the_first_refusal() -> None:
-    pace = AutoPace()
-    assert (pace.interval, pace.closed_until) == (0.0, 0.0)
+def test_nothing_told_and_nothing_refused_is_no_pace() -> None:
+    pace = Pace(None, 32)
+    assert (pace.interval, pace.learnt) == (0.0, None)
 
 
-def test_each_refusal_doubles_the_pause_and_the_spacing_up_to_a_bound() -> None:
-    pace, now, pauses, intervals = AutoPace(), 10.0, [], []
-    for _ in range(12):
-        pauses.append(pace.refused(now, now, None, 0.0))
-        intervals.append(pace.interval)
-        assert pace.closed_until == now + pauses[-1]
-        now = pace.closed_until
-    assert pauses == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60, 60]
-    assert intervals[:3] == [0.25, 0.5, 1.0]
-    assert intervals == sorted(intervals)
-    assert intervals[-1] == AutoPace.LONGEST_INTERVAL
+def test_it_starts_gently_and_grows_with_what_is_let_through() -> None:
+    pace = Pace(None, 32)
+    first = [pace.grant(0.0), pace.grant(0.0)]
+    assert pace.opens_at(0.0) > 0.0
+    for turn in first:
+        pace.succeeded(turn, 0.1)
+    for _ in range(4):
+        assert pace.opens_at(0.1) == 0.1
+        pace.grant(0.1)
+    assert pace.opens_at(0.1) > 0.1
 
 
-def test_a_burst_of_refusals_counts_as_one() -> None:
-    pace = AutoPace()
-    pace.refused(10.0, 9.0, None, 0.0)
-    once = (pace.interval, pace.closed_until)
-    for late in (10.1, 10.5, 10.9):
-        pace.refused(late, 9.9, None, 0.0)
-    assert (pace.interval, pace.closed_until) == once
-    assert pace.refused(12.0, 11.5, None, 0.0) == 2.0  # sent after the gate had opened: a new one
+def test_what_was_not_refused_for_a_while_was_let_through_even_if_its_picture_takes_long() -> None:
+    pace = Pace(None, 32)
+    pace.grant(0.0)
+    pace.grant(0.0)
+    assert pace.opens_at(0.0) == 0.5
+    assert pace.opens_at(0.5) == 0.5
 
 
-def test_the_service_s_own_wait_is_a_floor_even_within_a_burst() -> None:
-    pace = AutoPace()
-    assert pace.refused(10.0, 9.0, 30.0, 0.0) == 30.0
-    assert pace.refused(11.0, 9.0, 45.0, 0.0) == 45.0
-    assert pace.refused(12.0, 9.0, 5.0, 0.0) == 44.0
+def test_a_told_limit_does_not_start_gently() -> None:
+    pace = Pace([RateLimit(20, per=2)], 32)
+    for _ in range(20):
+        assert pace.opens_at(0.0) == 0.0
+        pace.grant(0.0).sent = 0.0
+    assert pace.opens_at(0.0) == 2.0 + margin(2)
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    steps=st.lists(
-        st.tuples(st.floats(0, 20), st.floats(0, 20), st.none() | st.floats(0, 90), st.floats(0, 0.999)),
-        max_size=20,
-    )
-)
-def test_the_gate_never_opens_earlier_than_was_said(
-    steps: list[tuple[float, float, float | None, float]],
-) -> None:
-    pace, now, latest = AutoPace(), 100.0, 0.0
-    for later, ago, asked, chance in steps:
-        now += later
-        wait = pace.refused(now, now - ago, asked, chance)
-        assert wait >= (asked or 0.0) - 1e-9
-        assert wait <= max(AutoPace.LONGEST_PAUSE, 90.0) + 1.0
-        assert pace.closed_until >= latest
-        latest = pace.closed_until
+def test_the_number_let_through_before_a_refusal_is_the_limit() -> None:
+    pace = Pace(None, 32)
+    opens = refused_once(pace, 20)
+    assert 1.0 < opens < 1.2
+    probe = pace.grant(opens)
+    assert pace.opens_at(opens) > opens  # it goes alone
+    pace.succeeded(probe, opens + 0.1)
+    assert pace.opens_at(opens + 0.1) == opens + 0.1
+    assert pace.learnt == (20.0, 1.0)
 
 
-def test_chance_adds_a_little_so_that_programs_come_back_one_by_one() -> None:
-    waits = {AutoPace().refused(10.0, 10.0, 30.0, luck / 10) for luck in range(10)}
-    assert len(waits) == 10
-    assert 30.0 <= min(waits) < max(waits) <= 31.0
+def test_a_longer_window_is_found_by_waiting_longer() -> None:
+    pace = Pace(None, 8)
+    now, refusals = refused_once(pace, 3), 1
+    while now < 60:
+        now += pace.refused(pace.grant(now), now, None, 0.0)
+        refusals += 1
+    pace.succeeded(pace.grant(now), now + 20)
+    assert refusals <= 4
+    assert pace.learnt == (3.0, 60.0)
 
 
-def test_success_brings_the_pace_back_to_none() -> None:
-    pace = AutoPace()
-    pace.refused(10.0, 10.0, None, 0.0)
-    pace.refused(20.0, 20.0, None, 0.0)
-    slow = pace.interval
-    pace.succeeded()
-    assert 0 < pace.interval < slow
-    for _ in range(200):
-        pace.succeeded()
-    assert pace.interval == 0.0
-    assert pace.refused(100.0, 100.0, None, 0.0) == AutoPace.FIRST_PAUSE
+def test_retry_after_is_a_floor_for_everyone_and_a_burst_counts_as_one() -> None:
+    pace = Pace(None, 8)
+    others = [pace.grant(0.0), pace.grant(0.0)]
+    assert refused_once(pace, 3, retry_after=7.0) >= 7.01
+    for turn in others:
+        pace.refused(turn, 0.02, None, 0.0)
+    assert pace.opens_at(0.02) == pytest.approx(7.01)
+    pace.refused(others[0], 0.03, 9.0, 0.0)
+    assert pace.opens_at(0.03) == pytest.approx(9.03)
+
+
+def test_chance_adds_a_little_and_never_takes_away() -> None:
+    pauses = []
+    for luck in range(10):
+        pace = Pace(None, 8)
+        pauses.append(pace.refused(pace.grant(10.0), 10.0, 30.0, luck / 10))
+    assert pauses == sorted(pauses)
+    assert pauses[0] >= 30.0
+    assert 0 < pauses[-1] - pauses[0] <= 1.0
+
+
+def test_a_told_limit_that_is_refused_is_spaced_evenly_at_its_own_rate() -> None:
+    pace = Pace([RateLimit(50, per=1), RateLimit(10_000, per=86400)], 32)
+    refused_once(pace, 10)
+    assert pace.interval == pytest.approx(1 / 50, rel=0.01)
+
+
+def test_a_server_error_is_no_sign_of_a_limit() -> None:
+    pace = Pace(None, 8)
+    for _ in range(50):
+        pace.failed(pace.grant(0.0), 0.1)
+    assert (pace.interval, pace.opens_at(0.1)) == (0.0, 0.1)
+
+
+def test_what_an_earlier_run_learnt_is_where_the_next_one_begins_unless_it_was_told() -> None:
+    pace = Pace(None, 8)
+    pace.recall((3.0, 60.0), now=0.0)
+    assert pace.interval == pytest.approx(20, rel=0.05)
+    told = Pace([RateLimit(5, per=1)], 8)
+    told.recall((3.0, 60.0), now=0.0)
+    assert told.interval == 0.0
+
+
+def test_turns_of_an_earlier_process_count_in_the_windows() -> None:
+    pace = Pace([RateLimit(2, per=86400)], 8)
+    pace.recall_turn(-1000.0)
+    pace.recall_turn(-500.0)
+    assert pace.opens_at(0.0) == pytest.approx(86400 - 1000, abs=1)

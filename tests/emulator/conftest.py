@@ -37,7 +37,7 @@ def until() -> Until:
 
     async def wait(holds: Callable[[], bool]) -> None:
         async with asyncio.timeout(2):
-            while not holds():  # noqa: ASYNC110  # the counters are plain numbers, read from outside
+            while not holds():  # the counters are plain numbers, read from outside
                 await asyncio.sleep(0.01)
 
     return wait

@@ -1,52 +1,42 @@
-"""What the gate promises, on a clock that only the test moves."""
+"""What the gate promises, on a clock that only waiting moves."""
 
 from __future__ import annotations
 
 import asyncio
-import selectors
-from collections.abc import Coroutine
-from typing import Any
+from collections import deque
+from collections.abc import Callable
+from itertools import pairwise
 
 import anyio
 import pytest
+from clock import on_a_fake_clock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asi_image_async import RateLimit
 from asi_image_async.core.pace import margin
-from asi_image_async.events import Event, Throttled, WaitStarted
+from asi_image_async.events import Event, RateChanged, Throttled, WaitStarted
 from asi_image_async.runtime.gate import Gate
 
-
-class _NoWaiting(selectors.SelectSelector):
-    """A selector that does not wait but moves the loop's clock on."""
-
-    now = 0.0
-
-    def select(self, timeout: float | None = None) -> Any:
-        ready = super().select(0)
-        if not ready and timeout:
-            self.now += max(timeout, 1e-6)  # as on a real clock, some time always passes
-        return ready
+Limiter = Callable[[float], tuple[bool, float | None]]
 
 
-def on_a_fake_clock(main: Coroutine[Any, Any, Any]) -> Any:
-    selector = _NoWaiting()
-    loop = asyncio.SelectorEventLoop(selector)
-    loop.time = lambda: selector.now  # type: ignore[method-assign]
-    with asyncio.Runner(loop_factory=lambda: loop) as runner:
-        return runner.run(main)
-
-
-def gate(*limits: RateLimit, width: int = 1000, events: list[Event] | None = None) -> Gate:
+def gate(limits: list[RateLimit] | None, width: int = 1000, events: list[Event] | None = None) -> Gate:
     return Gate(limits, width, (events if events is not None else []).append)
+
+
+async def enter(door: Gate) -> float:
+    """Through the gate and out on the line at once."""
+    turn = await door.enter()
+    door.sent(turn)
+    return turn.granted
 
 
 async def enter_all(door: Gate, count: int) -> list[float]:
     times: list[float] = []
 
     async def one() -> None:
-        times.append(await door.enter())
+        times.append(await enter(door))
 
     async with anyio.create_task_group() as group:
         for _ in range(count):
@@ -55,14 +45,14 @@ async def enter_all(door: Gate, count: int) -> list[float]:
 
 
 def test_a_limit_is_used_at_once_and_never_exceeded() -> None:
-    times = on_a_fake_clock(enter_all(gate(RateLimit(3, per=60)), 9))
-    assert times[:3] == [0, 0, 0]
+    times = on_a_fake_clock(enter_all(gate([RateLimit(3, per=60)]), 9))
+    assert times[:3] == pytest.approx([0, 0, 0], abs=1e-6)
     step = 60 + margin(60)
     assert times[3:] == pytest.approx([step] * 3 + [2 * step] * 3)
 
 
 def test_several_limits_hold_together() -> None:
-    times = on_a_fake_clock(enter_all(gate(RateLimit(3, per=60), RateLimit(5, per=86400)), 8))
+    times = on_a_fake_clock(enter_all(gate([RateLimit(3, per=60), RateLimit(5, per=86400)]), 8))
     assert sum(time < 86400 for time in times) == 5
 
 
@@ -76,13 +66,13 @@ def test_no_window_is_ever_over_its_number_whoever_comes_or_gives_up(
     n: int, per: float, arrivals: list[tuple[float, bool]]
 ) -> None:
     async def main() -> list[tuple[int, float]]:
-        door = gate(RateLimit(n, per=per))
+        door = gate([RateLimit(n, per=per)])
         entered: list[tuple[int, float]] = []
 
         async def one(number: int, delay: float, gives_up: bool) -> None:
             await asyncio.sleep(delay)
             with anyio.move_on_after(per / 2 if gives_up else None):
-                entered.append((number, await door.enter()))
+                entered.append((number, await enter(door)))
 
         async with anyio.create_task_group() as group:
             for number, (delay, gives_up) in enumerate(arrivals):
@@ -100,10 +90,10 @@ def test_no_window_is_ever_over_its_number_whoever_comes_or_gives_up(
 
 def test_those_who_wait_are_served_in_order() -> None:
     async def main() -> list[int]:
-        door, order = gate(RateLimit(1, per=1)), []
+        door, order = gate([RateLimit(1, per=1)]), []
 
         async def one(number: int) -> None:
-            await door.enter()
+            await enter(door)
             order.append(number)
 
         async with anyio.create_task_group() as group:
@@ -114,58 +104,175 @@ def test_those_who_wait_are_served_in_order() -> None:
     assert on_a_fake_clock(main()) == list(range(6))
 
 
-def test_after_a_refusal_nobody_goes_before_retry_after_and_then_one_by_one() -> None:
-    events: list[Event] = []
-
-    async def main() -> list[float]:
-        door = gate(events=events)
-        sent_at = await door.enter()
-        door.refused(sent_at, 7.0)
-        return await enter_all(door, 5)
-
-    times = on_a_fake_clock(main())
-    assert times[0] >= 7.0
-    assert all(later - earlier > 0.2 for earlier, later in zip(times, times[1:], strict=False))
-    assert [type(event) for event in events if isinstance(event, Throttled | WaitStarted)] == [
-        Throttled,
-        WaitStarted,
-    ]
-
-
-def test_a_burst_of_refusals_counts_as_one() -> None:
-    async def main() -> tuple[float, float]:
-        door = gate()
-        sent_at = await door.enter()
-        first = door.refused(sent_at, None)
-        return first, max(door.refused(sent_at, None) for _ in range(20))
-
-    first, last = on_a_fake_clock(main())
-    assert last <= first
-
-
-def test_refusals_in_a_row_make_longer_pauses_and_success_ends_them() -> None:
-    async def main() -> tuple[list[float], float]:
-        door, pauses = gate(), []
-        for _ in range(4):
-            pauses.append(door.refused(await door.enter(), None))
-        sent_at = await door.enter()
-        door.succeeded()
-        return pauses, door.refused(sent_at, None)
-
-    pauses, after = on_a_fake_clock(main())
-    assert all(later > earlier for earlier, later in zip(pauses, pauses[1:], strict=False))
-    assert after < pauses[1]
-
-
 def test_no_more_are_inside_than_there_are_places_and_a_cancelled_wait_gives_its_place_back() -> None:
     async def main() -> None:
-        door = gate(width=1)
-        await door.enter()
+        door = gate([], width=1)
+        turn = await door.enter()
         with anyio.move_on_after(1) as scope:
             await door.enter()
         assert scope.cancelled_caught
-        door.leave()
+        door.leave(turn)
         with anyio.fail_after(1):
             await door.enter()
 
     on_a_fake_clock(main())
+
+
+def test_after_a_refusal_one_goes_first_and_the_others_when_it_was_let_through() -> None:
+    events: list[Event] = []
+
+    async def main() -> list[float]:
+        door = gate(None, events=events)
+        turn = await door.enter()
+        door.refused(turn, 7.0)
+        times: list[float] = []
+
+        async def one() -> None:
+            turn = await door.enter()
+            times.append(turn.granted)
+            await asyncio.sleep(0.1)
+            door.succeeded(turn)
+
+        async with anyio.create_task_group() as group:
+            for _ in range(5):
+                group.start_soon(one)
+        return times
+
+    times = on_a_fake_clock(main())
+    assert times[0] >= 7.0
+    assert times[1] >= times[0] + 0.1
+    assert all(later - earlier > 0.1 for earlier, later in pairwise(times))
+    kinds = [type(event) for event in events]
+    assert kinds.index(Throttled) < kinds.index(WaitStarted) < kinds.index(RateChanged)
+
+
+# The gate before services that are strict in one way or another
+
+
+def window(n: int, per: float, *, retry_after: bool = False) -> Limiter:
+    """Refuses the request after the nth in any `per` seconds."""
+    let_through: deque[float] = deque()
+
+    def limiter(now: float) -> tuple[bool, float | None]:
+        while let_through and let_through[0] <= now - per:
+            let_through.popleft()
+        if len(let_through) >= n:
+            return False, let_through[0] + per - now if retry_after else None
+        let_through.append(now)
+        return True, None
+
+    return limiter
+
+
+def bucket(rate: float, burst: float) -> Limiter:
+    """A token bucket."""
+    level, since = burst, 0.0
+
+    def limiter(now: float) -> tuple[bool, float | None]:
+        nonlocal level, since
+        level, since = min(burst, level + (now - since) * rate), now
+        if level < 1:
+            return False, None
+        level -= 1
+        return True, None
+
+    return limiter
+
+
+async def ask(door: Gate, limiter: Limiter, width: int, count: int, *, seconds: float, latency: float = 0.1):
+    """`width` tasks ask for `count` pictures; the times of those let through, and of the refusals."""
+    let_through: list[float] = []
+    refusals: list[float] = []
+    left = iter(range(count))
+
+    async def worker() -> None:
+        for _ in left:
+            while True:
+                turn = await door.enter()
+                await asyncio.sleep(0.002 * (turn.granted * 1000 % 1))  # the network, a little unsteady
+                door.sent(turn)
+                now = anyio.current_time()
+                passed, retry_after = limiter(now)
+                await asyncio.sleep(latency if passed else 0.01)
+                (let_through if passed else refusals).append(now)
+                door.succeeded(turn) if passed else door.refused(turn, retry_after)
+                door.leave(turn)
+                if passed:
+                    break
+
+    with anyio.move_on_after(seconds):
+        async with anyio.create_task_group() as group:
+            for _ in range(width):
+                group.start_soon(worker)
+    return sorted(let_through), refusals
+
+
+HOUR = 3600.0
+
+
+def test_told_20_in_2_seconds_it_never_meets_a_refusal_and_loses_hardly_any_time() -> None:
+    times, refusals = on_a_fake_clock(
+        ask(gate([RateLimit(20, per=2)], 32), window(20, 2), 32, 200, seconds=HOUR)
+    )
+    assert refusals == []
+    assert times[-1] <= 18 / 0.93
+
+
+def test_told_50_a_second_a_bucket_with_a_small_burst_refuses_in_the_first_second_only() -> None:
+    times, refusals = on_a_fake_clock(
+        ask(gate([RateLimit(50, per=1)], 32), bucket(50, 10), 32, 1000, seconds=HOUR)
+    )
+    assert len(refusals) <= 30
+    assert max(refusals) < 1
+    assert times[-1] <= 19.8 / 0.95
+
+
+@pytest.mark.parametrize("retry_after", [True, False])
+def test_not_told_it_finds_20_a_second(retry_after: bool) -> None:
+    times, refusals = on_a_fake_clock(
+        ask(gate(None, 32), window(20, 1, retry_after=retry_after), 32, 400, seconds=HOUR)
+    )
+    assert len(refusals) <= 24
+    assert times[-1] <= 19 / 0.85
+
+
+@pytest.mark.parametrize("retry_after", [True, False])
+@pytest.mark.parametrize("latency", [0.5, 10.0, 30.0])
+@pytest.mark.parametrize("width", [8, 32])
+def test_not_told_it_finds_3_a_minute_without_a_storm(retry_after: bool, latency: float, width: int) -> None:
+    service = window(3, 60, retry_after=retry_after)
+    times, refusals = on_a_fake_clock(
+        ask(gate(None, width), service, width, 10_000, seconds=2 * HOUR, latency=latency)
+    )
+    assert len([time for time in refusals if time < 180]) <= 6
+    later = [time for time in refusals if time >= 180]
+    assert all(second - first >= 600 for first, second in pairwise(later))
+    assert len(times) >= 0.9 * 2 * 60 * 3
+
+
+@pytest.mark.parametrize(("before", "after"), [(20, 40), (20, 10)])
+def test_a_limit_that_changes_is_followed_within_half_a_minute(before: int, after: int) -> None:
+    first, second = window(before, 1), window(after, 1)
+
+    def service(now: float) -> tuple[bool, float | None]:
+        return (first if now < 60 else second)(now)
+
+    times, refusals = on_a_fake_clock(ask(gate(None, 32), service, 32, 10**6, seconds=120, latency=0.3))
+    assert sum(90 <= time < 120 for time in times) >= 0.85 * 30 * after
+    assert len([time for time in refusals if time > 60]) <= 0.06 * 30 * after + 10
+
+
+def test_told_too_high_it_finds_what_is_true() -> None:
+    times, refusals = on_a_fake_clock(
+        ask(gate([RateLimit(50, per=1)], 32), window(35, 1), 32, 1000, seconds=HOUR)
+    )
+    assert len(refusals) <= 60
+    assert times[-1] <= 28 / 0.85
+
+
+def test_where_nothing_is_refused_the_gentle_start_costs_little() -> None:
+    spans = [
+        on_a_fake_clock(ask(gate(limits, 32), lambda _: (True, None), 32, 2000, seconds=HOUR))[0][-1]
+        for limits in (None, [])
+    ]
+    assert spans[0] <= 1.1 * spans[1]
