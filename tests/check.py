@@ -53,7 +53,7 @@ def test(scratch: Path, arguments: list[str]) -> None:
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, scratch / name)
     coverage = (BIN / "python", "-m", "coverage")
-    run(*coverage, "run", "-m", "pytest", *arguments, cwd=scratch, PYTHONPATH="")
+    run(*coverage, "run", "-m", "pytest", "-n", "auto", *arguments, cwd=scratch, PYTHONPATH="")
     run(*coverage, "combine", "--quiet", cwd=scratch)
     run(*coverage, "report", cwd=scratch)
 

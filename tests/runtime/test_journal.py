@@ -433,7 +433,7 @@ async def test_an_empty_file_is_a_new_journal(path: Path) -> None:
         assert (await journal.claim(FOX)).state is None
 
 
-@pytest.mark.parametrize("statement", range(1, 12))
+@pytest.mark.parametrize("statement", [2, 4, 8, 12, 13, 15])
 async def test_a_run_that_was_killed_while_it_made_the_journal_is_followed_by_another(
     path: Path, statement: int
 ) -> None:
