@@ -6,6 +6,7 @@ Importing this loads neither typer nor rich; `main` does, and names the pip line
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 __all__ = ["main"]
@@ -15,6 +16,7 @@ _EXTRA = ("typer", "rich")
 
 def main() -> None:
     """Run the command line that the process was started with; ends in SystemExit with its status."""
+    _fill_closed_streams()
     try:
         for name in _EXTRA:
             importlib.import_module(name)
@@ -28,3 +30,12 @@ def main() -> None:
     except KeyboardInterrupt:
         raise SystemExit(130) from None
     app(prog_name="asi-image")
+
+
+def _fill_closed_streams() -> None:
+    """Where a standard stream was closed, the next file opened would take its place, and its writes."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free: this one

@@ -17,6 +17,7 @@ from .destination import Destination
 from .display import BatchView, Display
 from .exits import status_of_report
 from .interrupts import Interrupts
+from .loop import run_loop
 from .plan import make_plan, tell_plan
 from .progress import Progress
 from .service import ServiceOptions, open_session
@@ -69,10 +70,10 @@ def batch(options: BatchOptions) -> int:
     destination.check()
     if options.dry_run:
         limits = parse_rate_limits(options.service.rates) or ()
-        plan = asyncio.run(make_plan(prompts, destination, limits, again=options.ask_unknown_again))
+        plan = run_loop(make_plan(prompts, destination, limits, again=options.ask_unknown_again))
         tell_plan(plan, options.service, json=options.json)
         return 0
-    return asyncio.run(_Run(options, prompts, destination, voice).finish())
+    return run_loop(_Run(options, prompts, destination, voice).finish())
 
 
 class _Run:

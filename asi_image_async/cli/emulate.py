@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import ConfigurationError
 from ..policies import RateLimit
 from .interrupts import Interrupts
+from .loop import run_loop
 from .speech import Voice, print_line, visible
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ def emulate(
     """Serve until Ctrl-C; returns the exit status. Raises ConfigurationError."""
     knobs = _knobs(latency, rates, shape, key)
     try:
-        asyncio.run(_serve(host, port, knobs))
+        run_loop(_serve(host, port, knobs))
     except ImportError as error:
         raise ConfigurationError(str(error), hint="Install what it names, then run this again.") from None
     except OSError as error:

@@ -13,6 +13,7 @@ from ..core.naming import file_stem
 from ..errors import ConfigurationError, SinkError
 from ..models import Generation, Image, ImageRequest
 from .display import Display, OneView
+from .loop import run_loop
 from .progress import Progress
 from .service import ServiceOptions, open_session
 from .speech import Voice, print_line, visible
@@ -39,7 +40,7 @@ def generate(options: GenerateOptions) -> int:
     fields = {name: value for name, value in given.items() if value is not None}
     request = ImageRequest.of(options.prompt, **fields)
     _check(options.output)
-    for path in asyncio.run(_paths(options, request)):
+    for path in run_loop(_paths(options, request)):
         print_line(str(path))
     return 0
 
