@@ -99,4 +99,5 @@ def stops_all(error: APIError, *, anything_succeeded: bool, policy: RetryPolicy)
         return True
     if isinstance(error, PermissionDeniedError | NotFoundError):
         return not anything_succeeded
-    return isinstance(error, APIStatusError) and (error.retry_after or 0.0) > policy.max_wait
+    asked = error.retry_after if isinstance(error, APIStatusError) and error.status in _NOT_NOW else None
+    return (asked or 0.0) > policy.max_wait

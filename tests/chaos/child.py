@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,14 +34,26 @@ async def run(base_url: str, out: str, prompts: list[str], width: int) -> dict[s
     }
 
 
+@contextlib.contextmanager
+def largest_file(size: int | None) -> Iterator[None]:
+    if size is None:
+        yield
+        return
+    import resource
+
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+    try:
+        yield
+    finally:  # what measures the coverage has something to write too
+        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
 def main() -> None:
     options = json.load(sys.stdin)
-    largest_file = options.pop("largest_file", None)
-    if largest_file is not None:
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-    print(json.dumps(asyncio.run(run(**options))))
+    with largest_file(options.pop("largest_file", None)):
+        said = asyncio.run(run(**options))
+    print(json.dumps(said))
 
 
 if __name__ == "__main__":

@@ -103,8 +103,7 @@ def everything_is_there(out: Path, prompts: list[str], data: bytes) -> None:
         ("a picture", 20, LARGE, 60 * KB, "SinkError", "could not be stored"),
         ("a line", 20_000, SMALL, 150 * KB, "SinkError", "could not be stored"),
         ("the journal", 20, SMALL, 40 * KB, "JournalError", "journal"),
-        ("the journal, when it is made", 20, SMALL, 4 * KB, "JournalError", "journal"),
-        ("anything", 20, SMALL, 0, "JournalError", "journal"),
+        ("anything at all", 20, SMALL, 0, "JournalError", "journal"),
     ],
 )
 async def test_where_a_file_may_not_grow_the_run_stops_by_name_and_goes_on_once_it_may(
@@ -168,10 +167,10 @@ def _may_mount() -> bool:
 
 if _may_mount():
 
-    @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
     async def test_a_disk_that_grows_bit_by_bit_stops_each_run_by_name_until_all_are_there(
-        service: Service, tmp_path: Path, data: bytes
+        service: Service, tmp_path: Path
     ) -> None:
+        data = noise(64, 64)
         place = tmp_path / "disk"
         place.mkdir()
         out = place / "out"
@@ -186,8 +185,7 @@ async def grow_until_done(
     service: Service, disk: SmallDisk, out: Path, prompts: list[str], data: bytes
 ) -> None:
     # Each is full at another moment: before the journal is there, in it, in a picture, in a line.
-    # A page, which is what such a disk deals in, holds a small picture.
-    sizes = [24, 60, 130, 200, 300]
+    sizes = [24, 60, 130, 230]
     stops = 0
     for size in [*sizes, 500 + 12 * len(prompts) * len(data) // (10 * KB)]:
         disk.size(size)

@@ -316,6 +316,48 @@ def test_retry_after_is_seconds_milliseconds_or_a_date_by_the_service_s_own_cloc
     assert read_error(429, CIMultiDict(headers), b"", now=_NOW).retry_after == seconds
 
 
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"x-ratelimit-reset": "17"}, 17.0),
+        ({"x-ratelimit-remaining": "0", "x-ratelimit-reset": "17"}, 17.0),
+        ({"x-ratelimit-remaining": "3", "x-ratelimit-reset": "17"}, None),
+        ({"x-ratelimit-reset": str(int(_NOW) + 40)}, 40.0),
+        ({"x-ratelimit-reset": str(int(_NOW + 40) * 1000)}, 40.0),
+        ({"x-ratelimit-reset-requests": "1m30s", "x-ratelimit-remaining-requests": "0"}, 90.0),
+        ({"x-ratelimit-reset-requests": "250ms"}, 0.25),
+        (
+            {
+                "x-ratelimit-reset-requests": "2s", "x-ratelimit-remaining-requests": "0",
+                "x-ratelimit-reset-tokens": "1h", "x-ratelimit-remaining-tokens": "5000",
+            },
+            2.0,
+        ),
+        ({"RateLimit-Reset": "9", "RateLimit-Remaining": "0"}, 9.0),
+        ({"RateLimit": "limit=3, remaining=0, reset=12"}, 12.0),
+        ({"RateLimit": '"minute";r=0;t=12'}, 12.0),
+        ({"RateLimit": '"minute";r=2;t=12, "day";r=0;t=4000'}, 4000.0),
+        ({"RateLimit": '"minute";r=2;t=12'}, None),
+        ({"Retry-After": "5", "x-ratelimit-reset": "17"}, 17.0),
+        ({"Retry-After": "25", "x-ratelimit-reset": "17"}, 25.0),
+        *(({"x-ratelimit-reset": text}, None) for text in ("", "soon", "-1", "5x", "m5")),
+    ],
+)  # fmt: skip
+def test_the_longest_wait_that_any_header_asks_for_is_the_floor(
+    headers: dict[str, str], seconds: float | None
+) -> None:
+    assert read_error(429, CIMultiDict(headers), b"", now=_NOW).retry_after == seconds
+
+
+def test_a_limit_s_headers_on_another_error_are_no_wait() -> None:
+    headers = CIMultiDict({"x-ratelimit-reset": "86400"})
+    assert read_error(400, headers, b"", now=_NOW).retry_after is None
+
+
+def test_a_long_wait_says_when_to_come_back() -> None:
+    assert "Come back after 20" in read_error(429, CIMultiDict({"Retry-After": "7200"}), b"").hint
+
+
 def test_without_a_date_of_the_service_a_date_is_measured_by_our_clock() -> None:
     soon = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(time.time() + 100))
     waited = read_error(429, CIMultiDict({"Retry-After": soon}), b"").retry_after
@@ -327,7 +369,9 @@ def test_without_a_date_of_the_service_a_date_is_measured_by_our_clock() -> None
 @given(
     status=st.integers(100, 999),
     headers=st.dictionaries(
-        st.sampled_from(["Retry-After", "retry-after-ms", "Date", "Location", "x-request-id"]),
+        st.sampled_from(
+            ["Retry-After", "retry-after-ms", "Date", "Location", "x-request-id", "x-ratelimit-reset", "RateLimit"]
+        ),
         st.text(max_size=30) | st.dates().map(str) | st.integers().map(str),
     ),
     body=_bodies,

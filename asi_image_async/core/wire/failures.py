@@ -1,0 +1,134 @@
+"""A status other than 200 into the error that it stands for, in the service's own words."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from datetime import datetime
+
+from pydantic_core import from_json
+
+from ...errors import (
+    APIStatusError,
+    AuthenticationError,
+    BadRequestError,
+    NotFoundError,
+    PermissionDeniedError,
+    QuotaExceededError,
+    RateLimitError,
+    ServerError,
+)
+from .waits import seconds_to_wait
+
+__all__ = ["error_message", "excerpt", "read_error", "text_or_none"]
+
+_A_YEAR = 366 * 86400.0
+EXCERPT = 400  # characters of a body that an error keeps
+_ERRORS: dict[int, type[APIStatusError]] = {
+    400: BadRequestError,
+    401: AuthenticationError,
+    402: QuotaExceededError,
+    403: PermissionDeniedError,
+    404: NotFoundError,
+    413: BadRequestError,
+    422: BadRequestError,
+    429: RateLimitError,
+}
+# A gateway's word that its upstream's answer was lost or late: the work may have been done.
+_LOST_BEHIND_GATEWAY = frozenset({502, 504, 520, 524})
+_QUOTA = re.compile(
+    r"quota|billing|credit|insufficient[ _-]funds|balance(?!r)|payment|subscription"
+    r"|(per|a|/)[ _-]?(day|month)\b|daily|monthly|\brpd\b",
+    re.IGNORECASE,
+)
+# "The quota of 3 requests per minute" is a rate limit, whatever it is called.
+_SHORT_WINDOW = re.compile(r"(per|a|/)[ _-]?(second|sec|minute|min)\b|\brpm\b", re.IGNORECASE)
+
+
+def error_message(body: object) -> str:
+    """The service's own words: `error.message`, `error` as text, `message`, `detail` (text or list)."""
+    if not isinstance(body, dict):
+        return body.strip()[:EXCERPT] if isinstance(body, str) else ""
+    error = body.get("error")
+    inner = error.get("message") if isinstance(error, dict) else error
+    for value in (inner, body.get("message"), body.get("detail")):
+        if isinstance(value, str) and value.strip():
+            return value.strip()[:EXCERPT]
+        if isinstance(value, list) and value:
+            return "; ".join(_detail(item) for item in value[:5])[:EXCERPT]
+    return ""
+
+
+def _detail(item: object) -> str:
+    """One entry of a validation error's list, as FastAPI writes them: {"loc": [...], "msg": ...}."""
+    if not isinstance(item, dict):
+        return str(item)
+    where = item.get("loc")
+    path = ".".join(map(str, where)) if isinstance(where, list) else ""
+    return ": ".join(part for part in (path, str(item.get("msg", item))) if part)
+
+
+def read_error(
+    status: int, headers: Mapping[str, str], body: bytes | bytearray, *, now: float | None = None
+) -> APIStatusError:
+    """The error that a status other than 200 stands for. `now`: seconds since the epoch.
+
+    Sources: the documentation's `{"error": {"message", "type", "code"}}`; the flat `{"message"}` that
+    the chat endpoint was seen to send; gateways' HTML.
+    """
+    try:
+        parsed = from_json(body)
+    except ValueError:
+        parsed = None
+    error = parsed.get("error") if isinstance(parsed, dict) else None
+    fields = error if isinstance(error, dict) else parsed if isinstance(parsed, dict) else {}
+    kind, code = text_or_none(fields.get("type")), fields.get("code")
+    message = error_message(parsed) or _plain(body)
+    if 300 <= status < 400:
+        message = f"redirected to {headers.get('Location', 'nowhere')!r}, which is not followed"
+    now = time.time() if now is None else now
+    wait = seconds_to_wait(status, headers, now)
+    words = f"{kind or ''} {code if isinstance(code, str) else ''} {message}"
+    return _error_class(status, words)(
+        message,
+        status=status,
+        hint=_hint(status, wait, now),
+        maybe_billed=status in _LOST_BEHIND_GATEWAY,
+        type=kind,
+        code=code if isinstance(code, str | int) else None,
+        request_id=headers.get("x-request-id") or (text_or_none(fields.get("request_id"))),
+        retry_after=wait,
+        body=excerpt(body),
+    )
+
+
+def _hint(status: int, wait: float | None, now: float) -> str | None:
+    if 300 <= status < 400:
+        return "Check the base URL."
+    if wait is None or not 60 <= wait < _A_YEAR:
+        return None
+    until = datetime.fromtimestamp(now + wait).astimezone()
+    return f"Come back after {until:%Y-%m-%d %H:%M %Z}: the service asks to wait {wait:.0f} s."
+
+
+def _error_class(status: int, words: str) -> type[APIStatusError]:
+    if status in (403, 429) and _QUOTA.search(words) and not _SHORT_WINDOW.search(words):
+        return QuotaExceededError
+    return _ERRORS.get(status, ServerError if status >= 500 else APIStatusError)
+
+
+def text_or_none(value: object) -> str | None:
+    """A text that says something."""
+    return value if isinstance(value, str) and value else None
+
+
+def _plain(body: bytes | bytearray) -> str:
+    """A body that is not JSON as one line of text, tags taken out, cut short."""
+    text = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", excerpt(body, 4000), flags=re.S | re.I)
+    return " ".join(text.split())[:EXCERPT]
+
+
+def excerpt(body: bytes | bytearray, length: int = EXCERPT) -> str:
+    """The beginning of a body, as text."""
+    return bytes(body[: length * 4]).decode("utf-8", "replace")[:length]

@@ -1,0 +1,150 @@
+"""A request into a body, and a reply into pictures to decode, for every shape that is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from ...errors import InvalidResponseError
+from ...models import ImageRequest
+from .failures import error_message, excerpt, text_or_none
+
+__all__ = ["Link", "Reply", "encode_request", "read_reply"]
+
+
+@dataclass(frozen=True)
+class Link:
+    """A picture that is somewhere else."""
+
+    url: str
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply with at least one picture: each is base64 text, a data URL, or a Link."""
+
+    pictures: tuple[str | Link, ...]
+    created: datetime | None
+    revised_prompt: str | None
+    request_id: str | None
+    raw: Any
+
+
+def encode_request(request: ImageRequest) -> bytes:
+    """The JSON body: prompt, model, size where there is one, and the extra fields."""
+    body: dict[str, Any] = {"prompt": request.prompt, "model": request.model}
+    if request.size is not None:
+        body["size"] = request.size
+    return to_json(body | (request.model_extra or {}))
+
+
+def read_reply(body: bytes | bytearray, request_id: str | None = None) -> Reply:
+    """Find the pictures in a 200 reply.
+
+    Raises InvalidResponseError: with `maybe_billed` where the reply is not JSON (a cut line, a page of
+    a proxy), without where the service says in so many words that there is no picture.
+    """
+    try:
+        reply = from_json(body)
+    except ValueError as error:
+        raise InvalidResponseError(
+            f"the reply is not JSON: {error}", maybe_billed=True, body=excerpt(body)
+        ) from None
+    pictures = tuple(_pictures(reply))
+    if not pictures:
+        said = error_message(reply)
+        raise InvalidResponseError(
+            "the reply has no picture" + (f": {said}" if said else ""),
+            hint="The service may have refused the prompt: change it.",
+            body=excerpt(body),
+        )
+    fields = reply if isinstance(reply, dict) else {}
+    return Reply(
+        pictures=pictures,
+        created=_moment(fields.get("created")),
+        revised_prompt=_revised_prompt(fields),
+        request_id=request_id or text_or_none(fields.get("id")),
+        raw=_without_pictures(reply, frozenset(text for text in pictures if _is_short(text))),
+    )
+
+
+def _pictures(reply: object) -> Iterator[str | Link]:
+    """Every picture of a reply, in order, for shapes A to G of the service's known replies."""
+    if not isinstance(reply, dict):
+        return
+    for name in ("data", "images"):  # A, C, G; B, F, G
+        value = reply.get(name)
+        items = value if isinstance(value, list) else [value]
+        found = [picture for item in items if (picture := _picture(item)) is not None]
+        if found:
+            yield from found
+            return
+    single = _picture(reply)  # D, E
+    if single is not None:
+        yield single
+
+
+def _picture(item: object) -> str | Link | None:
+    """One picture: a text, or an object that has it under one of the names in use; bytes before links."""
+    if isinstance(item, str):
+        return _place(item)
+    if not isinstance(item, dict):
+        return None
+    found = [
+        place
+        for name in ("b64_json", "base64", "b64", "image_url", "url", "image")
+        if (place := _place(_url_of(item.get(name)))) is not None
+    ]
+    return next((place for place in found if isinstance(place, str)), found[0] if found else None)
+
+
+def _url_of(value: object) -> object:
+    return value.get("url") if isinstance(value, dict) else value
+
+
+def _place(value: object) -> str | Link | None:
+    if not isinstance(value, str) or not (text := value.strip()):
+        return None
+    return Link(text) if text[:8].lower().startswith(("http://", "https://")) else text
+
+
+def _without_pictures(value: Any, short: frozenset[str | Link]) -> Any:
+    """The reply with every picture and long text replaced by its length: what is left is worth keeping.
+
+    `short`: the pictures that are not told by their length.
+    """
+    if isinstance(value, dict):
+        return {key: _without_pictures(item, short) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_pictures(item, short) for item in value]
+    if isinstance(value, str) and (not _is_short(value) or value.strip() in short):
+        return f"<{len(value)} characters>"
+    return value
+
+
+def _is_short(text: str | Link) -> bool:
+    return isinstance(text, str) and len(text) <= 4096 and text[:5].lower() != "data:"
+
+
+def _moment(value: object) -> datetime | None:
+    """`created`, which the documentation's sample gives in milliseconds and OpenAI's form in seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        seconds = value / 1000 if abs(value) >= 1e11 else value
+        return datetime.fromtimestamp(seconds, UTC)
+    except (OverflowError, OSError, ValueError):
+        return None
+
+
+def _revised_prompt(fields: Mapping[str, Any]) -> str | None:
+    for name in ("data", "images"):
+        items = fields.get(name)
+        for item in items if isinstance(items, list) else ():
+            if isinstance(item, dict) and (text := text_or_none(item.get("revised_prompt"))):
+                return text
+    return text_or_none(fields.get("revised_prompt"))
