@@ -24,10 +24,11 @@ __all__ = [
 
 @dataclass(frozen=True)
 class RequestStarted:
-    """A request is about to go out; `attempt` counts from 1."""
+    """A request is about to go out; `attempt` counts from 1, `waited` is seconds for the limit."""
 
     request: ImageRequest
     attempt: int
+    waited: float = 0.0
 
 
 @dataclass(frozen=True)

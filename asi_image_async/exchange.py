@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import anyio
 
@@ -21,7 +23,7 @@ from .runtime.gate import Gate
 from .runtime.pump import Brake
 from .runtime.transport import Transport
 
-__all__ = ["Exchange", "Item"]
+__all__ = ["Books", "Exchange", "Item"]
 
 
 @dataclass
@@ -38,12 +40,28 @@ class Item:
     in_flight: bool = False
 
 
+class Books(Protocol):
+    """Who keeps account of what is sent, where that is done."""
+
+    def attempt(self, item: Item) -> AbstractAsyncContextManager[None]:
+        """Around one attempt."""
+
+    async def sent(self) -> None:
+        """A request is about to go out."""
+
+
 class Exchange:
     """Asks for one item until there is a picture or no use in asking again."""
 
     def __init__(
-        self, gate: Gate, transport: Transport, policy: RetryPolicy, tell: Callable[[Event], None]
+        self,
+        gate: Gate,
+        transport: Transport,
+        policy: RetryPolicy,
+        tell: Callable[[Event], None],
+        books: Books | None = None,
     ) -> None:
+        self._books = books
         self._gate = gate
         self._transport = transport
         self._policy = policy
@@ -59,7 +77,8 @@ class Exchange:
         attempt = 1
         while True:
             try:
-                reply, images = await self._attempt(item, body, attempt, brake)
+                async with self._books.attempt(item) if self._books else nullcontext():
+                    reply, images = await self._attempt(item, body, attempt, brake)
             except APIError as error:
                 error.attempts = attempt
                 delay = self._delay(item, error, attempt)
@@ -86,9 +105,11 @@ class Exchange:
     ) -> tuple[Reply, tuple[Image, ...]]:
         with brake.stops():
             turn = await self._gate.enter()
-        item.in_flight = True  # and still true where this is cancelled
         try:
-            self._tell(RequestStarted(item.request, attempt))
+            if self._books:
+                await self._books.sent()
+            item.in_flight = True  # and still true where this is cancelled
+            self._tell(RequestStarted(item.request, attempt, turn.waited))
             reply, images, size = await self._exchange(item, body, turn)
             item.in_flight = False
             self._gate.succeeded(turn)

@@ -283,8 +283,11 @@ class RunReport:
 
     `total`: the length of the list, or as many as were pulled where it has none. `succeeded`, `failed`;
     `unknown` (may have been billed, see `APIError.maybe_billed`); `skipped` (finished by an earlier run);
-    `requests` sent, `retries` among them, `throttled` (answers of 429); `elapsed` seconds; `stopped_by` (the
-    error that ended the run early, or None); `failures`: the first of what failed or is unknown, at most 100.
+    `requests` sent, `retries` among them, also by reason; `throttled` (answers of 429); images
+    `billed_at_least` and `billed_at_most`; seconds `waited` for the limit, over all requests; `latency_p50`,
+    `latency_p95`, `latency_p99` (seconds, of the last 2,048 successful requests); `elapsed` seconds;
+    `stopped_by` (the error that ended the run early, or None); `failures`: the first of what failed or is
+    unknown, at most 100.
     """
 
     total: int = 0
@@ -294,8 +297,16 @@ class RunReport:
     skipped: int = 0
     requests: int = 0
     retries: int = 0
+    retries_by_reason: Mapping[str, int] = field(default_factory=dict)
     throttled: int = 0
+    billed_at_least: int = 0
+    billed_at_most: int = 0
+    bytes_received: int = 0
     bytes_written: int = 0
+    waited: float = 0.0
+    latency_p50: float | None = None
+    latency_p95: float | None = None
+    latency_p99: float | None = None
     elapsed: float = 0.0
     stopped_by: AsiImageError | None = None
     failures: tuple[Failed, ...] = ()

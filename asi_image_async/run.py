@@ -11,13 +11,14 @@ import anyio
 from .batch import Batch, to_request
 from .core.naming import digest, idempotency_key
 from .core.usage import Usage
-from .errors import APIError, JournalError, SinkError
+from .errors import APIError, BudgetExceededError, JournalError, SinkError
 from .events import Event, ImageStored, OutcomeReady
 from .exchange import Item
+from .ledger import Ledger, images_asked
 from .models import Done, Failed, Generation, ImageRequest, Outcome, Prompt, Receipt, RunReport
 from .protocols import Prompts, Sink
 from .runtime.journal import Claim, Journal, State
-from .runtime.pump import pump
+from .runtime.pump import Stopped, pump
 
 __all__ = ["Run"]
 
@@ -34,6 +35,7 @@ class Run:
         batch: Batch,
         sink: Sink,
         journal: Journal,
+        ledger: Ledger,
         *,
         usage: Usage,
         fail_fast: bool,
@@ -42,6 +44,7 @@ class Run:
         self._batch = batch
         self._sink = sink
         self._journal = journal
+        self._ledger = ledger
         self._usage = usage
         self._fail_fast = fail_fast
         self._tell = tell
@@ -56,6 +59,7 @@ class Run:
         started = anyio.current_time()
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._journal)
+            await self._ledger.open()
             await self._sink.open()
             stack.push_async_callback(self._close_sink)
             if isinstance(prompts, Sized):
@@ -70,13 +74,26 @@ class Run:
                     raise
             if not self._batch.brake.pulled:
                 await self._journal.note("total", self._counts["total"])
+            await self._ledger.keep_pace()
+        return self._report(anyio.current_time() - started)
+
+    def _report(self, elapsed: float) -> RunReport:
+        used = self._usage
         return RunReport(
             **self._counts,
-            requests=self._usage.requests,
-            retries=self._usage.retries,
-            throttled=self._usage.throttled,
+            requests=used.requests,
+            retries=used.retries,
+            retries_by_reason=dict(used.retries_by_reason),
+            throttled=used.throttled,
+            billed_at_least=used.billed_at_least,
+            billed_at_most=used.billed_at_most,
+            bytes_received=used.bytes_received,
             bytes_written=self._bytes_written,
-            elapsed=anyio.current_time() - started,
+            waited=used.waited,
+            latency_p50=used.latency_p50,
+            latency_p95=used.latency_p95,
+            latency_p99=used.latency_p99,
+            elapsed=elapsed,
             stopped_by=self._batch.stopped_by,
             failures=tuple(self._failures),
         )
@@ -110,17 +127,27 @@ class Run:
         item = Item(request, key, claim.occurrence)
         try:
             generation = await self._batch.ask(item)
+        except BudgetExceededError as error:
+            self._batch.stop(error)
+            raise Stopped from error
         except APIError as error:
-            state = State.UNKNOWN if error.maybe_billed else State.FAILED
-            await self._journal.record(claim.key, state, str(error), request.prompt)
+            await self._not_made(item, claim, str(error), maybe_billed=error.maybe_billed)
             return Failed(index, request, error)
         except anyio.get_cancelled_exc_class():
             if item.in_flight:
                 with anyio.CancelScope(shield=True):
                     detail = "cancelled while it was in flight"
-                    await self._journal.record(claim.key, State.UNKNOWN, detail, request.prompt)
+                    await self._not_made(item, claim, detail, maybe_billed=True)
             raise
+        await self._ledger.keep_pace()
         return await self._store(index, generation, claim)
+
+    async def _not_made(self, item: Item, claim: Claim, detail: str, *, maybe_billed: bool) -> None:
+        state, images = State.FAILED, 0
+        if maybe_billed:
+            state, images = State.UNKNOWN, images_asked(item.request)
+        spent = self._ledger.unreserved(item.request, images)
+        await self._journal.record(claim.key, state, detail, item.request.prompt, spent=spent)
 
     async def _store(self, index: int, generation: Generation, claim: Claim) -> Outcome:
         """Give bought pictures to the sink and write that down; a cancelled run does it too, soon."""
@@ -130,7 +157,9 @@ class Run:
                 receipt = await self._sink.write(generation)
                 self._tell(ImageStored(generation.request, receipt))
                 self._bytes_written += receipt.bytes_written
-                await self._journal.record(claim.key, State.DONE, "\n".join(receipt.locations))
+                spent = self._ledger.unreserved(generation.request, len(generation.images))
+                where = "\n".join(receipt.locations)
+                await self._journal.record(claim.key, State.DONE, where, spent=spent)
                 return Done(index, generation.request, generation, receipt)
             except JournalError:
                 raise

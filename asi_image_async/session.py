@@ -29,7 +29,8 @@ from .batch import Batch
 from .core.usage import Usage
 from .errors import AsiImageError, ConfigurationError
 from .events import Event
-from .exchange import Exchange, Item
+from .exchange import Books, Exchange, Item
+from .ledger import Ledger, budget
 from .models import Generation, ImageRequest, Outcome, Prompt, RunReport
 from .policies import RateLimit, RetryPolicy, parse_rate_limits, parse_retry
 from .protocols import Observer, Prompts, Sink
@@ -86,6 +87,7 @@ class ImageSession:
         self._observer = observer
         self._observer_failed = False
         self._usage = Usage()
+        self._id = secrets.token_bytes(8)
         self._batches: set[Batch] = set()
         self._open: tuple[Gate, Transport] | None = None
 
@@ -193,27 +195,36 @@ class ImageSession:
         *,
         journal: str | Path | Journal | None = None,
         fail_fast: bool = False,
+        max_images: int | None = None,
+        max_cost: float | None = None,
+        price_per_image: float | None = None,
     ) -> RunReport:
         """Bring every picture to the sink, and report.
 
         `sink`: a Sink, or a function (sync or async) that gets each Generation. `journal`: a path; what
         an earlier run with the same journal finished is not asked for again. `fail_fast`: the first
-        failure stops the run.
+        failure stops the run. `max_images`, or `max_cost` with `price_per_image`: a wall, across all runs
+        with the same journal; images are counted before they are asked for, and what may have been billed
+        counts. Reaching it stops the run with BudgetExceededError.
 
         What ends a run early stands in the report's `stopped_by`. Raises JournalError and SinkError
         where the journal or the sink cannot be opened; nothing has been sent then.
         """
+        images = budget(max_images, max_cost, price_per_image)
+        book = journal if isinstance(journal, Journal) else Journal(journal)
         usage = Usage()
 
         def tell(event: Event) -> None:
             usage.note(event)
             self._tell(event)
 
-        batch = Batch(self._exchange(tell), self._policy, self._usage)
+        ledger = Ledger(book, self._opened()[0], self._limits or (), self._id, images)
+        batch = Batch(self._exchange(tell, ledger), self._policy, self._usage)
         run = Run(
             batch,
             sink if isinstance(sink, Sink) else CallbackSink(sink),
-            journal if isinstance(journal, Journal) else Journal(journal),
+            book,
+            ledger,
             usage=usage,
             fail_fast=fail_fast,
             tell=self._tell,
@@ -229,12 +240,15 @@ class ImageSession:
         for batch in self._batches:
             batch.brake.pull()
 
-    def _exchange(self, tell: Callable[[Event], None] | None = None) -> Exchange:
+    def _opened(self) -> tuple[Gate, Transport]:
         if self._open is None:
             raise ConfigurationError(
                 "the session is not open", hint="Use it inside `async with ImageSession() as session:`."
             )
-        return Exchange(*self._open, self._policy, tell or self._tell)
+        return self._open
+
+    def _exchange(self, tell: Callable[[Event], None] | None = None, books: Books | None = None) -> Exchange:
+        return Exchange(*self._opened(), self._policy, tell or self._tell, books)
 
     @asynccontextmanager
     async def _outcomes(

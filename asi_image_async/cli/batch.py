@@ -70,7 +70,7 @@ def batch(options: BatchOptions) -> int:
     destination.check()
     if options.dry_run:
         limits = parse_rate_limits(options.service.rates) or ()
-        plan = run_loop(make_plan(prompts, destination, limits, again=options.ask_unknown_again))
+        plan = make_plan(prompts, destination, limits, again=options.ask_unknown_again)
         tell_plan(plan, options.service, json=options.json)
         return 0
     return run_loop(_Run(options, prompts, destination, voice).finish())

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
 from typing import Protocol
 
-import anyio.to_thread
-
 from ..core.naming import digest
-from ..errors import JournalError
 from ..models import ImageRequest
 from ..policies import RateLimit
-from ..runtime.journal import Journal, State
+from ..runtime.journal import State, count_states
 from .destination import Destination
 from .forecast import seconds_at_least
 from .service import ServiceOptions
@@ -27,8 +20,6 @@ from .speech import print_json, print_line, shortened, span, visible
 __all__ = ["Plan", "make_plan", "tell_plan"]
 
 _KINDS = 50  # of sizes, models and columns: a list that has more is cut
-_CHUNK = 500
-_COPIES = 3
 
 
 class Requests(Protocol):
@@ -54,14 +45,14 @@ class Plan:
     seconds_at_least: float
 
 
-async def make_plan(
+def make_plan(
     prompts: Requests, destination: Destination, limits: Sequence[RateLimit], *, again: bool
 ) -> Plan:
     """Look at every request and at the journal, without holding it. Raises JournalError."""
-    states = await _states(prompts, destination.journal)
+    states = count_states(destination.journal, map(digest, prompts))
     done, unknown = states[State.DONE], states[State.UNKNOWN]
     to_ask = len(prompts) - done - (0 if again else unknown)
-    sizes, models, sent, kept = await anyio.to_thread.run_sync(_kinds, prompts)
+    sizes, models, sent, kept = _kinds(prompts)
     return Plan(
         destination=destination.name,
         prompts=len(prompts),
@@ -87,44 +78,6 @@ def _kinds(requests: Iterable[ImageRequest]) -> tuple[Counter[str], Counter[str]
         sent.update(dict.fromkeys(islice(request.model_extra or {}, _KINDS - len(sent))))
         kept.update(dict.fromkeys(islice(request.metadata, _KINDS - len(kept))))
     return sizes, models, list(sent), list(kept)
-
-
-async def _states(prompts: Requests, path: Path) -> Counter[State | None]:
-    """How many of the requests stand how in the journal."""
-    if not await anyio.to_thread.run_sync(path.is_file):
-        return Counter()
-    copies = _COPIES
-    while True:
-        copies -= 1
-        with tempfile.TemporaryDirectory(prefix="asi-image-") as folder:
-            copy = Path(folder) / path.name
-            try:
-                await anyio.to_thread.run_sync(_copy, path, copy)
-                return await _claimed(prompts, copy)
-            except JournalError:
-                if not copies:  # else a run that goes on may have written while it was copied
-                    raise
-
-
-def _copy(path: Path, copy: Path) -> None:
-    # Claims need a journal of their own to write in, and the real one may be held by a run.
-    try:
-        shutil.copyfile(path, copy)
-        log = path.with_name(f"{path.name}-wal")
-        if log.exists():
-            shutil.copyfile(log, copy.with_name(f"{copy.name}-wal"))
-    except OSError as error:
-        raise JournalError(f"cannot read {path}: {error.strerror or error}") from error
-
-
-async def _claimed(prompts: Requests, path: Path) -> Counter[State | None]:
-    states: Counter[State | None] = Counter()
-    async with Journal(path) as journal:
-        requests = iter(prompts)
-        while chunk := list(islice(requests, _CHUNK)):
-            claims = await asyncio.gather(*(journal.claim(digest(request)) for request in chunk))
-            states.update(claim.state for claim in claims)
-    return states
 
 
 def tell_plan(plan: Plan, service: ServiceOptions, *, json: bool) -> None:

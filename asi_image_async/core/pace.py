@@ -27,13 +27,13 @@ _KEPT = 10_000  # of the turns of the past
 
 @dataclass(slots=True, eq=False)
 class Turn:
-    """One request: when it was let go, whether it had to wait for that, when it really left.
+    """One request: when it was let go, how long it had to wait for that, when it really left.
 
     `sent` is None until that is known: a connection may have to be made first.
     """
 
     granted: float
-    waited: bool = False
+    waited: float = 0.0
     sent: float | None = None
     refused: bool = False
 
@@ -131,7 +131,7 @@ class Pace:
             opens = max(opens, self._unconfirmed[0].granted + _CONFIRMED)
         return opens
 
-    def grant(self, now: float, *, waited: bool = False) -> Turn:
+    def grant(self, now: float, *, waited: float = 0.0) -> Turn:
         """One request goes."""
         turn = Turn(now, waited)
         self._windows.add(turn)

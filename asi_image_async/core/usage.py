@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 
-from ..errors import APIStatusError
-from ..events import Event, RequestFailed, RequestStarted, RequestSucceeded
+from ..errors import APIError, APIStatusError
+from ..events import Event, RequestFailed, RequestStarted, RequestSucceeded, RetryScheduled
 
 __all__ = ["Usage"]
 
@@ -15,6 +15,9 @@ _LATENCIES_KEPT = 2048
 class Usage:
     """Live sums: `requests` sent, `images` and `bytes_received`, `retries`, `throttled` (answers of 429).
 
+    `retries_by_reason`: by status or by the error's name. `billed_at_least`, `billed_at_most`: images; where
+    the line was cut one may have been billed. `waited`: seconds that requests waited for the limit, summed.
+
     `latency(q)` and `latency_p50`, `latency_p95`, `latency_p99` are seconds of the last successful
     requests, waiting for a turn left out; None before the first.
     """
@@ -23,22 +26,32 @@ class Usage:
         self.requests = 0
         self.images = 0
         self.retries = 0
+        self.retries_by_reason: Counter[str] = Counter()
         self.throttled = 0
+        self.billed_at_least = 0
+        self.billed_at_most = 0
+        self.waited = 0.0
         self.bytes_received = 0
         self._latencies: deque[float] = deque(maxlen=_LATENCIES_KEPT)
 
     def note(self, event: Event) -> None:
         """Count an event."""
         match event:
-            case RequestStarted(attempt=attempt):
+            case RequestStarted():
                 self.requests += 1
-                self.retries += attempt > 1
+                self.retries += event.attempt > 1
+                self.waited += event.waited
             case RequestSucceeded():
                 self.images += event.images
+                self.billed_at_least += event.images
+                self.billed_at_most += event.images
                 self.bytes_received += event.bytes_received
                 self._latencies.append(event.elapsed)
-            case RequestFailed(error=APIStatusError(status=429)):
-                self.throttled += 1
+            case RequestFailed(error=error):
+                self.throttled += isinstance(error, APIStatusError) and error.status == 429
+                self.billed_at_most += error.maybe_billed
+            case RetryScheduled(error=error):
+                self.retries_by_reason[_reason(error)] += 1
 
     def latency(self, quantile: float) -> float | None:
         """Seconds that the given share (0 to 1) of the last requests stayed under."""
@@ -67,3 +80,7 @@ class Usage:
             f"Usage(requests={self.requests}, images={self.images}, retries={self.retries},"
             f" throttled={self.throttled}, bytes_received={self.bytes_received})"
         )
+
+
+def _reason(error: APIError) -> str:
+    return str(error.status) if isinstance(error, APIStatusError) else type(error).__name__

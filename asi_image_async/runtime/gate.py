@@ -44,9 +44,10 @@ class Gate:
     async def enter(self) -> Turn:
         """Wait for a place and a turn."""
         await self._places.acquire()
+        since = anyio.current_time()
         try:
             async with self._queue:
-                return await self._turn()
+                return await self._turn(since)
         except BaseException:
             self._places.release()
             raise
@@ -78,8 +79,8 @@ class Gate:
         self._look_again()
         return pause
 
-    async def _turn(self) -> Turn:
-        told = waited = spaced = False
+    async def _turn(self, since: float) -> Turn:
+        told = spaced = False
         while True:
             now = anyio.current_time()
             opens_at = self.pace.opens_at(now)
@@ -88,25 +89,23 @@ class Gate:
                     throttled = self.pace.closed_until >= opens_at
                     self._tell(WaitStarted("throttled" if throttled else "rate limit", opens_at - now))
                     told = True
-                waited, spaced = True, False
+                spaced = False
                 with anyio.move_on_after(opens_at - now):
                     await self._changed.wait()
             elif self.pace.interval and not spaced:
-                waited = await self._keep_apart() or waited
+                await self._keep_apart()
                 spaced = True  # and look again: the gate may have closed meanwhile
             else:
-                return self.pace.grant(now, waited=waited)
+                return self.pace.grant(now, waited=now - since)
 
-    async def _keep_apart(self) -> bool:
-        """Wait until the last request is `interval` seconds away; whether that took any waiting."""
+    async def _keep_apart(self) -> None:
+        """Wait until the last request is `interval` seconds away."""
         interval = self.pace.interval
         self._spacing.max_rate = interval + min(_CATCH_UP, 0.2 * interval)
         if not self._charged:  # the spacing begins: nobody charged for the last request
             self._charged = True
             await self._spacing.acquire(interval)
-        waits = not self._spacing.has_capacity(interval)
         await self._spacing.acquire(interval)
-        return waits
 
     def _look_again(self) -> None:
         """The pace may have changed: whoever waits looks at it anew."""

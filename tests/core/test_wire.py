@@ -370,7 +370,15 @@ def test_without_a_date_of_the_service_a_date_is_measured_by_our_clock() -> None
     status=st.integers(100, 999),
     headers=st.dictionaries(
         st.sampled_from(
-            ["Retry-After", "retry-after-ms", "Date", "Location", "x-request-id", "x-ratelimit-reset", "RateLimit"]
+            [
+                "Retry-After",
+                "retry-after-ms",
+                "Date",
+                "Location",
+                "x-request-id",
+                "x-ratelimit-reset",
+                "RateLimit",
+            ]
         ),
         st.text(max_size=30) | st.dates().map(str) | st.integers().map(str),
     ),

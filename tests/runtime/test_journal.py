@@ -338,9 +338,8 @@ async def use_all(path: Path, count: int) -> str:
     """A run in which all items stand, and a look: what it was refused with."""
     try:
         async with Journal(path) as journal:
-            for digest in digests(count):
-                claim = await journal.claim(digest)
-                await journal.record(claim.key, State.DONE, claim.detail)
+            claims = await asyncio.gather(*map(journal.claim, digests(count)))
+            await asyncio.gather(*(journal.record(one.key, State.DONE, one.detail) for one in claims))
         return "" if read_summary(path).done >= count else "items are missing"
     except JournalError as error:
         return str(error)

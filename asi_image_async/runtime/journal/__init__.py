@@ -3,8 +3,8 @@
 `database` is the file itself, `writing` the run that holds it, `summary` a look at it from outside.
 """
 
-from .database import State
-from .summary import JournalSummary, read_summary
-from .writing import Claim, Journal
+from .database import Claim, State
+from .summary import JournalSummary, count_states, read_summary
+from .writing import Journal
 
-__all__ = ["Claim", "Journal", "JournalSummary", "State", "read_summary"]
+__all__ = ["Claim", "Journal", "JournalSummary", "State", "count_states", "read_summary"]

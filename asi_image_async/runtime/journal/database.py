@@ -5,13 +5,26 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from ...core.naming import item_key
 from ...errors import JournalError
 
-__all__ = ["State", "check", "get_value", "hold", "named", "open_database", "reading", "set_value"]
+__all__ = [
+    "Claim",
+    "State",
+    "check",
+    "claim",
+    "get_value",
+    "hold",
+    "named",
+    "open_database",
+    "reading",
+    "set_value",
+]
 
 _APPLICATION_ID = 0x61736969  # "asii", in SQLite's header: whose file this is
 _VERSION = 1
@@ -24,6 +37,10 @@ CREATE TABLE items (
     detail TEXT NOT NULL,      -- where the pictures are, or what went wrong
     updated REAL NOT NULL      -- seconds since the epoch
 ) WITHOUT ROWID;
+CREATE TABLE sends (
+    at REAL NOT NULL,          -- seconds since the epoch
+    by BLOB NOT NULL           -- the session that sent it
+);
 CREATE INDEX items_not_done ON items (state) WHERE state != 'done';
 INSERT INTO meta VALUES ('salt', randomblob(16));
 """
@@ -33,7 +50,7 @@ _STRANGE = """
 SELECT NOT EXISTS (
     SELECT * FROM meta WHERE name = 'salt' AND typeof(value) = 'blob' AND length(value) = 16
 ) OR EXISTS (
-    SELECT * FROM meta WHERE name = 'total' AND typeof(value) != 'integer'
+    SELECT * FROM meta WHERE name IN ('total', 'spent') AND typeof(value) != 'integer'
 ) OR EXISTS (
     SELECT * FROM items
     WHERE typeof(key) != 'blob' OR length(key) != 16 OR typeof(detail) != 'text'
@@ -55,12 +72,26 @@ _THE_PLACE = {
 }
 
 
+# How often each request has come up so far: a table of the connection's own, kept beside the journal.
+SEEN = "CREATE TEMP TABLE seen (digest BLOB PRIMARY KEY, n INTEGER) WITHOUT ROWID"
+
+
 class State(StrEnum):
     """What became of an item; what has no row was never finished."""
 
     DONE = "done"
     FAILED = "failed"
     UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An item of this run: its key, how often its request stood before it, and what is known of it."""
+
+    key: bytes
+    occurrence: int
+    state: State | None
+    detail: str
 
 
 def hold(path: Path) -> sqlite3.Connection:
@@ -96,7 +127,7 @@ def open_database(path: Path | None) -> sqlite3.Connection:
         database.execute("PRAGMA synchronous = FULL")
         if not _tables(database):
             database.executescript(f"BEGIN; {_MARKS} {_TABLES} COMMIT;")
-        database.execute("CREATE TEMP TABLE seen (digest BLOB PRIMARY KEY, n INTEGER) WITHOUT ROWID")
+        database.execute(SEEN)
         set_value(database, "holder", f"process {os.getpid()}")
     except BaseException:
         database.close()
@@ -160,6 +191,18 @@ def named(error: Exception, path: Path | None) -> Exception:
         hint="Nothing was changed. Move it aside to begin anew (what it lists as done would be asked for"
         " again), or bring back a copy.",
     )
+
+
+def claim(database: sqlite3.Connection, request_digest: bytes) -> Claim:
+    """The next item for a request: the first is occurrence 0, and so on."""
+    mine = (request_digest,)
+    # Without RETURNING, which the SQLite of RHEL 9 does not know.
+    database.execute("INSERT INTO seen VALUES (?, 0) ON CONFLICT (digest) DO UPDATE SET n = n + 1", mine)
+    (occurrence,) = database.execute("SELECT n FROM seen WHERE digest = ?", mine).fetchone()
+    key = item_key(request_digest, occurrence)
+    row = database.execute("SELECT state, detail FROM items WHERE key = ?", (key,)).fetchone()
+    state, detail = row or (None, "")
+    return Claim(key, occurrence, state and State(state), detail)
 
 
 def get_value(database: sqlite3.Connection, name: str) -> Any:

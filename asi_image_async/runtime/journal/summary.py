@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import JournalError
-from .database import State, check, get_value, named, reading
+from .database import SEEN, State, check, claim, get_value, named, reading
 
-__all__ = ["JournalSummary", "read_summary"]
+__all__ = ["JournalSummary", "count_states", "read_summary"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,24 @@ def read_summary(path: str | Path, *, failures: int = 100) -> JournalSummary:
             if not check(database, path):  # a run was killed before it wrote anything
                 return JournalSummary(total=None, done=0, failed=0, unknown=0)
             return _summary(database, failures)
+    except sqlite3.Error as error:
+        raise named(error, path) from error
+
+
+def count_states(path: str | Path, digests: Iterable[bytes]) -> Counter[State | None]:
+    """How many of the requests stand how, None for never finished, without holding the journal.
+
+    Blocking. Raises JournalError. Without a journal nothing is known of any.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return Counter({None: sum(1 for _ in digests)})
+    try:
+        with reading(path) as database:
+            if not check(database, path):
+                return Counter({None: sum(1 for _ in digests)})
+            database.execute(SEEN)
+            return Counter(claim(database, digest).state for digest in digests)
     except sqlite3.Error as error:
         raise named(error, path) from error
 

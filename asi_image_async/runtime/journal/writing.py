@@ -19,25 +19,14 @@ from typing import Any, Self, TypeVar
 
 import anyio
 
-from ...core.naming import item_key
 from ...errors import JournalError
-from .database import State, get_value, hold, named, open_database, set_value
+from .database import Claim, State, claim, get_value, hold, named, open_database, set_value
 
-__all__ = ["Claim", "Journal"]
+__all__ = ["Journal"]
 
 T = TypeVar("T")
 
 _LARGEST_GROUP = 1000
-
-
-@dataclass(frozen=True)
-class Claim:
-    """An item of this run: its key, how often its request stood before it, and what is known of it."""
-
-    key: bytes
-    occurrence: int
-    state: State | None
-    detail: str
 
 
 class Journal:
@@ -84,14 +73,58 @@ class Journal:
 
     async def claim(self, request_digest: bytes) -> Claim:
         """Take the next item for a request in this run: the first is occurrence 0, and so on."""
-        return await self._do(lambda database: _claim(database, request_digest))
+        return await self._do(lambda database: claim(database, request_digest))
 
-    async def record(self, key: bytes, state: State, detail: str, prompt: str | None = None) -> None:
-        """Write down what became of an item; returns when it would survive a crash."""
+    async def record(
+        self, key: bytes, state: State, detail: str, prompt: str | None = None, *, spent: int = 0
+    ) -> None:
+        """Write down what became of an item; returns when it would survive a crash.
+
+        `spent`: so many images were, or may have been, billed for it beyond those that are reserved.
+        """
         # The name of a folder need not be Unicode, and SQLite's text is.
         detail = detail.encode(errors="backslashreplace").decode()
         row = (key, state, prompt, detail, time.time())
-        await self._do(lambda database: database.execute("REPLACE INTO items VALUES (?, ?, ?, ?, ?)", row))
+
+        def write(database: sqlite3.Connection) -> None:
+            database.execute("REPLACE INTO items VALUES (?, ?, ?, ?, ?)", row)
+            if spent:
+                _spend(database, spent)
+
+        await self._do(write)
+
+    async def reserve(self, images: int, limit: int) -> bool:
+        """Count images as spent before they are asked for; False where the limit does not allow it."""
+
+        def reserve(database: sqlite3.Connection) -> bool:
+            if (get_value(database, "spent") or 0) + images > limit:
+                return False
+            _spend(database, images)
+            return True
+
+        return await self._do(reserve)
+
+    async def release(self, images: int) -> None:
+        """Give back what was reserved and not billed."""
+        await self._do(lambda database: _spend(database, -images))
+
+    async def sent(self, at: float, by: bytes) -> None:
+        """Stamp a request that session `by` is about to send, in seconds since the epoch."""
+        await self._do(lambda database: database.execute("INSERT INTO sends VALUES (?, ?)", (at, by)))
+
+    async def sends(self, since: float, other_than: bytes) -> list[float]:
+        """When other sessions sent requests since then, in order; older stamps are forgotten."""
+
+        def look(database: sqlite3.Connection) -> list[float]:
+            database.execute("DELETE FROM sends WHERE at < ?", (since,))
+            rows = database.execute("SELECT at FROM sends WHERE by != ? ORDER BY at", (other_than,))
+            return [at for (at,) in rows]
+
+        return await self._do(look)
+
+    async def recall(self, name: str) -> Any:
+        """What is kept under a name, or None."""
+        return await self._do(lambda database: get_value(database, name))
 
     async def note(self, name: str, value: object) -> None:
         """Keep a value under a name."""
@@ -183,12 +216,5 @@ def _settle(answers: list[_Answer]) -> None:
             future.set_exception(error)
 
 
-def _claim(database: sqlite3.Connection, request_digest: bytes) -> Claim:
-    mine = (request_digest,)
-    # Without RETURNING, which the SQLite of RHEL 9 does not know.
-    database.execute("INSERT INTO seen VALUES (?, 0) ON CONFLICT (digest) DO UPDATE SET n = n + 1", mine)
-    (occurrence,) = database.execute("SELECT n FROM seen WHERE digest = ?", mine).fetchone()
-    key = item_key(request_digest, occurrence)
-    row = database.execute("SELECT state, detail FROM items WHERE key = ?", (key,)).fetchone()
-    state, detail = row or (None, "")
-    return Claim(key, occurrence, state and State(state), detail)
+def _spend(database: sqlite3.Connection, images: int) -> None:
+    set_value(database, "spent", (get_value(database, "spent") or 0) + images)

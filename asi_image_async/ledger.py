@@ -1,0 +1,123 @@
+"""What a run may still spend, when it sent, and how fast the service lets it: kept in its journal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import anyio
+from pydantic import TypeAdapter, ValidationError
+
+from .errors import APIError, BudgetExceededError, ConfigurationError
+from .exchange import Item
+from .models import ImageRequest
+from .policies import RateLimit
+from .runtime.gate import Gate
+from .runtime.journal import Journal
+
+__all__ = ["Ledger", "budget", "images_asked"]
+
+# A run takes longer than this to begin again, so stamps for shorter windows would serve nobody.
+_SHORTEST_STAMPED = 5.0
+_LEARNT = TypeAdapter(tuple[float, float])
+
+
+class Ledger:
+    """The books of one run. `max_images` None is no budget."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        gate: Gate,
+        limits: Sequence[RateLimit],
+        session: bytes,
+        max_images: int | None,
+    ) -> None:
+        self._journal = journal
+        self._gate = gate
+        self._window = max((limit.per for limit in limits), default=0.0)
+        self._session = session
+        self._max_images = max_images
+        self._learnt: tuple[float, float] | None = None
+
+    async def open(self) -> None:
+        """Bring what earlier runs sent, and what they learnt, to the gate."""
+        now, here = time.time(), anyio.current_time()
+        if self._window:
+            for at in await self._journal.sends(now - self._window, self._session):
+                # A clock that was set back makes no stamp of the future: it counts as of now.
+                self._gate.pace.recall_turn(here - max(0.0, now - at))
+        try:
+            learnt = _LEARNT.validate_json(await self._journal.recall("learnt") or "")
+        except ValidationError:
+            return  # nothing yet
+        self._gate.pace.recall(learnt, here)
+
+    @asynccontextmanager
+    async def attempt(self, item: Item) -> AsyncIterator[None]:
+        """Around one attempt: reserves its images, and gives them back where it was surely not billed.
+
+        Raises BudgetExceededError before anything is sent.
+        """
+        if self._max_images is None:
+            yield
+            return
+        images = images_asked(item.request)
+        if not await self._journal.reserve(images, self._max_images):
+            raise BudgetExceededError(f"the budget of {self._max_images} images is spent")
+        billed = False
+        try:
+            yield
+            billed = True
+        except APIError as error:
+            billed = error.maybe_billed
+            raise
+        finally:
+            if not billed and not item.in_flight:
+                with anyio.CancelScope(shield=True):
+                    await self._journal.release(images)
+
+    async def sent(self) -> None:
+        """A request is about to go out: stamp it, so that its window outlives this process."""
+        if self._window >= _SHORTEST_STAMPED:
+            await self._journal.sent(time.time(), self._session)
+
+    def unreserved(self, request: ImageRequest, images: int) -> int:
+        """How many of the images that were billed for a request have not been counted by `attempt`."""
+        return images if self._max_images is None else max(0, images - images_asked(request))
+
+    async def keep_pace(self) -> None:
+        """Keep what was learnt of the limit, where that is new."""
+        learnt = self._gate.pace.learnt
+        if learnt is not None and learnt != self._learnt:
+            self._learnt = learnt
+            await self._journal.note("learnt", _LEARNT.dump_json(learnt).decode())
+
+
+def images_asked(request: ImageRequest) -> int:
+    """How many pictures a request asks for: its `n`, or one."""
+    n = (request.model_extra or {}).get("n")
+    return n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else 1
+
+
+def budget(max_images: int | None, max_cost: float | None, price_per_image: float | None) -> int | None:
+    """How many images may be bought in all, or None. Raises ConfigurationError for a wrong number."""
+    for name, value in (
+        ("max_images", max_images),
+        ("max_cost", max_cost),
+        ("price_per_image", price_per_image),
+    ):
+        wrong = isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf")
+        if value is not None and wrong:
+            raise ConfigurationError(f"{name} must be a number that is not negative, not {value!r}")
+    if max_images is not None and not isinstance(max_images, int):
+        raise ConfigurationError(f"max_images must be a whole number, not {max_images!r}")
+    if max_cost is None:
+        return max_images
+    if not price_per_image:
+        raise ConfigurationError(
+            "max_cost needs price_per_image", hint="Say what one image costs, in the same money."
+        )
+    affordable = int(max_cost / price_per_image + 1e-9)  # 0.3 / 0.1 is 2.999...
+    return affordable if max_images is None else min(max_images, affordable)

@@ -1,0 +1,220 @@
+"""What a run may spend and what it sent outlive the run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from conftest import KEY
+from service import Service, reply
+
+from asi_image_async import ImageSession, MemorySink, RateLimit, RetryPolicy
+from asi_image_async.errors import BudgetExceededError, ConfigurationError, RateLimitError
+from asi_image_async.events import WaitStarted
+from asi_image_async.ledger import budget
+from asi_image_async.runtime.journal import Journal
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite"
+
+
+def session(service: Service, **settings: object) -> ImageSession:
+    retry = RetryPolicy(backoff=0.001)
+    return ImageSession(KEY, base_url=service.base_url, **{"rate_limit": None, "retry": retry} | settings)  # type: ignore[arg-type]
+
+
+PROMPTS = [f"prompt {n}" for n in range(30)]
+
+
+async def test_a_budget_is_a_wall_across_runs(service: Service, journal: Path) -> None:
+    async with session(service) as asker:
+        first = await asker.run(PROMPTS, MemorySink(), journal=journal, max_images=10)
+        again = await asker.run(PROMPTS, MemorySink(), journal=journal, max_images=10)
+        more = await asker.run(PROMPTS, MemorySink(), journal=journal, max_images=12)
+    assert (first.succeeded, again.succeeded, more.succeeded) == (10, 0, 2)
+    assert all(isinstance(report.stopped_by, BudgetExceededError) for report in (first, again, more))
+    assert len(service.bodies) == 12
+
+
+async def test_what_was_bought_without_a_budget_counts_in_a_later_one(
+    service: Service, journal: Path
+) -> None:
+    async with session(service) as asker:
+        await asker.run(PROMPTS[:8], MemorySink(), journal=journal)
+        report = await asker.run(PROMPTS, MemorySink(), journal=journal, max_images=10)
+    assert (report.skipped, report.succeeded) == (8, 2)
+
+
+async def test_what_may_have_been_billed_is_spent_and_what_was_not_is_given_back(
+    service: Service, journal: Path
+) -> None:
+    async def answer(number: int, request: web.Request) -> web.StreamResponse:
+        if number < 3:
+            request.transport.close()  # type: ignore[union-attr]
+        return reply({"message": "no"}, 400) if number < 6 else reply()
+
+    service.answer = answer
+    async with session(service, max_concurrency=1) as asker:
+        report = await asker.run(PROMPTS, MemorySink(), journal=journal, max_images=10)
+    assert (report.unknown, report.failed, report.succeeded) == (3, 3, 7)
+    assert (report.billed_at_least, report.billed_at_most) == (7, 10)
+
+
+async def test_every_attempt_that_may_have_been_billed_counts(service: Service, journal: Path) -> None:
+    async def answer(number: int, request: web.Request) -> web.StreamResponse:
+        request.transport.close()  # type: ignore[union-attr]
+        return reply()
+
+    service.answer = answer
+    policy = RetryPolicy(max_attempts=10, backoff=0.001, resend_unknown=True)
+    async with session(service, max_concurrency=1, retry=policy) as asker:
+        report = await asker.run(PROMPTS, MemorySink(), journal=journal, max_images=4)
+    assert isinstance(report.stopped_by, BudgetExceededError)
+    assert len(service.bodies) == 4
+
+
+async def test_a_cancelled_wait_gives_its_share_back(service: Service, journal: Path) -> None:
+    async with session(service, rate_limit="1/min", max_concurrency=4) as asker:
+        running = asyncio.create_task(asker.run(PROMPTS, MemorySink(), journal=journal, max_images=5))
+        while not service.bodies:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.05)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    async with Journal(journal) as book:
+        assert await book.recall("spent") == 1
+
+
+async def test_more_pictures_than_one_a_request_are_counted(service: Service, journal: Path) -> None:
+    asked = [{"prompt": prompt, "n": 3} for prompt in PROMPTS]
+    async with session(service, max_concurrency=1) as asker:
+        report = await asker.run(asked, MemorySink(), journal=journal, max_images=7)
+    assert isinstance(report.stopped_by, BudgetExceededError)
+    assert len(service.bodies) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "images"),
+    [
+        ((None, None, None), None),
+        ((10, None, None), 10),
+        ((None, 0.3, 0.1), 3),
+        ((2, 0.3, 0.1), 2),
+        ((0, None, 0.1), 0),
+        ((None, 1, 3), 0),
+    ],
+)
+def test_a_budget_of_money_is_a_number_of_images(
+    given: tuple[int | None, float | None, float | None], images: int | None
+) -> None:
+    assert budget(*given) == images
+
+
+@pytest.mark.parametrize(
+    "given",
+    [(-1, None, None), (1.5, None, None), (None, 5, None), (None, 5, 0), (None, -1, 1), (None, 5, "x")],
+)
+async def test_a_wrong_budget_is_told_before_anything_is_sent(
+    service: Service, given: tuple[int, float, float]
+) -> None:
+    images, cost, price = given
+    async with session(service) as asker:
+        with pytest.raises(ConfigurationError):
+            await asker.run(PROMPTS, MemorySink(), max_images=images, max_cost=cost, price_per_image=price)
+    assert service.bodies == []
+
+
+async def test_a_days_quota_outlives_the_process(service: Service, journal: Path) -> None:
+    waits: list[float] = []
+
+    def observer(event: object) -> None:
+        if isinstance(event, WaitStarted):
+            waits.append(event.seconds)
+            asker.drain()
+
+    for expected in (5, 0):
+        async with session(service, rate_limit=["100/s", "5/day"], observer=observer) as asker:
+            report = await asker.run(PROMPTS, MemorySink(), journal=journal)
+            assert report.succeeded == expected
+    assert len(service.bodies) == 5
+    assert all(86000 < seconds <= 86401 for seconds in waits)
+
+
+async def test_a_limit_counts_the_sends_of_its_own_session_once(service: Service, journal: Path) -> None:
+    async with session(service, rate_limit="10/day") as asker:
+        for part in (PROMPTS[:5], PROMPTS[5:10]):
+            report = await asyncio.wait_for(asker.run(part, MemorySink(), journal=journal), 5)
+            assert report.succeeded == 5
+
+
+async def test_stamps_that_no_window_needs_are_forgotten(service: Service, journal: Path) -> None:
+    async with Journal(journal) as book:
+        for age in (5000.0, 4000.0, 10.0):
+            await book.sent(time.time() - age, b"another")
+        assert len(await book.sends(time.time() - 4500, b"me")) == 2
+        assert len(await book.sends(0, b"me")) == 2
+
+
+async def test_a_clock_that_was_set_back_makes_no_limit_run_free(service: Service, journal: Path) -> None:
+    async with Journal(journal) as book:
+        for _ in range(3):
+            await book.sent(time.time() + 3600, b"another")
+    async with session(service, rate_limit="3/min") as asker:
+        running = asyncio.create_task(asker.run(PROMPTS, MemorySink(), journal=journal))
+        await asyncio.sleep(0.2)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert service.bodies == []
+
+
+async def test_what_auto_learnt_is_kept_for_the_next_run(
+    service: Service, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asi_image_async.core.pace._USUAL", (0.2, 1.0, 60.0))
+
+    async def answer(number: int, _: web.Request) -> web.StreamResponse:
+        return reply({"message": "slow down"}, 429) if number == 5 else reply()
+
+    service.answer = answer
+    async with session(service, rate_limit="auto") as asker:
+        await asker.run(PROMPTS[:10], MemorySink(), journal=journal)
+        learnt = asker._opened()[0].pace.learnt
+    async with session(service, rate_limit="auto") as asker:
+        await asker.run(PROMPTS[:1], MemorySink(), journal=journal)
+        assert asker._opened()[0].pace.learnt == learnt is not None
+    async with session(service, rate_limit=RateLimit(100, per=1)) as asker:
+        await asker.run(PROMPTS[:1], MemorySink(), journal=journal)
+        assert asker._opened()[0].pace.learnt is None
+
+
+async def test_a_wait_longer_than_we_have_patience_for_stops_the_run_by_name(
+    service: Service, journal: Path
+) -> None:
+    service.says(reply, reply, lambda: reply({"message": "later"}, 429, Retry_After="7200"))
+    async with session(service, max_concurrency=1) as asker:
+        report = await asker.run(PROMPTS, MemorySink(), journal=journal)
+    assert isinstance(report.stopped_by, RateLimitError)
+    assert "Come back after" in report.stopped_by.hint
+    assert (report.succeeded, report.failed) == (2, 0)
+
+
+async def test_the_report_says_why_it_tried_again_and_how_long_it_waited(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asi_image_async.core.pace._USUAL", (0.001,))
+    service.says(
+        lambda: reply({}, 503), lambda: reply({}, 429), lambda: reply({}, 503), lambda: reply({}, 500), reply
+    )
+    async with session(service, max_concurrency=1, rate_limit="20/s") as asker:
+        report = await asker.run(["a", "b", "c"], MemorySink())
+    assert report.retries_by_reason == {"503": 2, "429": 1}
+    assert report.waited > 0
+    assert report.latency_p50 is None or 0 < report.latency_p50 <= (report.latency_p99 or 0)
+    assert report.bytes_received > 0
