@@ -17,20 +17,34 @@ __all__ = ["Batch", "to_request"]
 
 
 class Batch:
-    """The prompts of one `stream` or `run`: they share a brake, and what stopped them."""
+    """The prompts of one `stream` or `run`: they share two brakes, and what stopped them.
+
+    `intake` stops the pulling of prompts, `brake` what was pulled and has not been sent.
+    """
 
     def __init__(self, exchange: Exchange, policy: RetryPolicy, usage: Usage) -> None:
+        self.intake = Brake()
         self.brake = Brake()
         self.stopped_by: AsiImageError | None = None
         self._exchange = exchange
         self._policy = policy
         self._usage = usage
 
+    def drain(self) -> None:
+        """Ask for nothing more; what is in flight is finished."""
+        self.intake.pull()
+        self.brake.pull()
+
     def stop(self, error: AsiImageError) -> None:
         """Ask for nothing more, because of `error`; what is in flight is finished."""
+        self.close(error)
+        self.drain()
+
+    def close(self, error: AsiImageError) -> None:
+        """Pull no more prompts, because of `error`; those that were pulled go their way."""
         if self.stopped_by is None:
             self.stopped_by = error
-        self.brake.pull()
+        self.intake.pull()
 
     async def ask(self, item: Item) -> Generation:
         """Raises APIError where this item failed, Stopped where all would (the batch is then stopped)."""

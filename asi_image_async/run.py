@@ -65,14 +65,14 @@ class Run:
             if isinstance(prompts, Sized):
                 self._counts["total"] = len(prompts)
                 await self._journal.note("total", len(prompts))
-            async with pump(self._settle, prompts, width=width, brake=self._batch.brake) as outcomes:
+            async with pump(self._settle, prompts, width=width, brake=self._batch.intake) as outcomes:
                 try:
                     async for outcome in outcomes:
                         self._count(outcome)
                 except anyio.get_cancelled_exc_class():
                     self._hurry()
                     raise
-            if not self._batch.brake.pulled:
+            if not self._batch.intake.pulled:
                 await self._journal.note("total", self._counts["total"])
             await self._ledger.keep_pace()
         return self._report(anyio.current_time() - started)
@@ -128,7 +128,7 @@ class Run:
         try:
             generation = await self._batch.ask(item)
         except BudgetExceededError as error:
-            self._batch.stop(error)
+            self._batch.close(error)  # the others have their share of it
             raise Stopped from error
         except APIError as error:
             await self._not_made(item, claim, str(error), maybe_billed=error.maybe_billed)

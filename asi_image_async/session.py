@@ -238,7 +238,7 @@ class ImageSession:
         What waits for a turn or a retry is left, for a later run with the same journal.
         """
         for batch in self._batches:
-            batch.brake.pull()
+            batch.drain()
 
     def _opened(self) -> tuple[Gate, Transport]:
         if self._open is None:
@@ -256,7 +256,7 @@ class ImageSession:
     ) -> AsyncIterator[AsyncIterator[Outcome]]:
         with self._draining(batch):
             async with pump(
-                batch.outcome, _many(prompts), width=self._width, ordered=ordered, brake=batch.brake
+                batch.outcome, _many(prompts), width=self._width, ordered=ordered, brake=batch.intake
             ) as outcomes:
                 yield outcomes
 

@@ -43,6 +43,14 @@ async def test_a_budget_is_a_wall_across_runs(service: Service, journal: Path) -
     assert len(service.bodies) == 12
 
 
+async def test_what_has_its_share_of_the_budget_is_not_stopped_by_who_has_none(
+    service: Service, journal: Path
+) -> None:
+    async with session(service, rate_limit="auto", max_concurrency=8) as asker:
+        report = await asker.run(PROMPTS, MemorySink(), journal=journal, max_images=5)
+    assert report.succeeded == 5
+
+
 async def test_what_was_bought_without_a_budget_counts_in_a_later_one(
     service: Service, journal: Path
 ) -> None:

@@ -127,6 +127,17 @@ def batch(
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Only the first N prompts of the file.")
     ] = None,
+    max_cost: Annotated[
+        float | None,
+        typer.Option(min=0.0, metavar="X", help="What all runs into DEST may cost; needs --price."),
+    ] = None,
+    price: Annotated[
+        float | None, typer.Option(min=0.0, metavar="X", help="The price of a picture, in the same money.")
+    ] = None,
+    stop_on_quota: Annotated[
+        bool,
+        typer.Option("--stop-on-quota", help="End where a rate would make it wait for over five minutes."),
+    ] = False,
     no_resend_unknown: Annotated[
         bool,
         typer.Option(
@@ -168,6 +179,9 @@ def batch(
         model=model,
         service=service,
         limit=limit,
+        max_cost=max_cost,
+        price=price,
+        stop_on_quota=stop_on_quota,
         ask_unknown_again=not no_resend_unknown,
         dry_run=dry_run,
         fail_fast=fail_fast,

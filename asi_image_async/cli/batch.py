@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from itertools import islice
 
+from ..errors import AsiImageError, BudgetExceededError
+from ..events import Event, WaitStarted
+from ..ledger import budget
 from ..models import ImageRequest, RunReport
-from ..policies import parse_rate_limits
+from ..policies import RetryPolicy, parse_rate_limits
 from ..prompts import PromptFile, read_prompts
 from ..runtime.journal import Journal
 from ..session import ImageSession
@@ -37,6 +41,9 @@ class BatchOptions:
     model: str | None
     service: ServiceOptions
     limit: int | None
+    max_cost: float | None
+    price: float | None
+    stop_on_quota: bool
     ask_unknown_again: bool
     dry_run: bool
     fail_fast: bool
@@ -66,6 +73,7 @@ def batch(options: BatchOptions) -> int:
         voice.say("reading prompts from the keyboard, one a line; Ctrl-D ends them")
     prompts = FirstFew(read_prompts(options.prompts, size=options.size, model=options.model), options.limit)
     options.service.session()  # a wrong option is told before anything else is done
+    budget(None, options.max_cost, options.price)
     destination = Destination(options.out, emulate=options.service.emulate)
     destination.check()
     if options.dry_run:
@@ -90,20 +98,36 @@ class _Run:
         self._progress = Progress(
             len(prompts), limits=parse_rate_limits(service.rates) or (), concurrency=service.concurrency
         )
+        self._session: ImageSession
+        self._stopped: AsiImageError | None = None
         self._display = Display(voice, BatchView(self._progress), quiet=options.quiet)
 
     async def finish(self) -> int:
         """Ask for what is missing, and tell what it came to."""
-        async with open_session(self._options.service, self._progress) as session:
+        async with open_session(self._options.service, self._hear) as session:
+            self._session = session
             await self._destination.make_ready()
             self._announce()
             with self._display:
                 report, interrupted = await self._work(session)
+        if self._stopped is not None:
+            report = replace(report, stopped_by=self._stopped)
         place = self._destination.name
         summarize(self._voice, report, place=place, total=len(self._prompts), quiet=self._options.quiet)
         if self._options.json:
             print_json(as_json(report, interrupted=interrupted is not None))
         return interrupted or status_of_report(report)
+
+    def _hear(self, event: Event) -> None:
+        self._progress(event)
+        patience = RetryPolicy().max_wait
+        if self._options.stop_on_quota and isinstance(event, WaitStarted) and event.seconds > patience:
+            until = datetime.now().astimezone() + timedelta(seconds=event.seconds)
+            self._stopped = BudgetExceededError(
+                f"the rate limit leaves nothing to ask for until {until:%Y-%m-%d %H:%M}",
+                hint="Run the same line again then.",
+            )
+            self._session.drain()
 
     def _announce(self) -> None:
         if self._options.quiet:
@@ -124,7 +148,12 @@ class _Run:
         journal = Journal(self._destination.journal, ask_unknown_again=again)
         run = asyncio.ensure_future(
             session.run(
-                self._prompts, self._destination.sink, journal=journal, fail_fast=self._options.fail_fast
+                self._prompts,
+                self._destination.sink,
+                journal=journal,
+                fail_fast=self._options.fail_fast,
+                max_cost=self._options.max_cost,
+                price_per_image=self._options.price,
             )
         )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from ..core.usage import Usage
@@ -32,6 +33,8 @@ class _Wait(NamedTuple):
     words: str
     until: float
 
+
+_SAY_UNTIL = 600  # seconds; of a longer wait people want to know when it ends
 
 _NO_WAIT = _Wait("", 0.0)
 
@@ -142,6 +145,9 @@ class Progress:
         if wait is None:
             return ""
         left = max(1, round(wait.until - now))
+        if left >= _SAY_UNTIL:
+            until = datetime.now().astimezone() + timedelta(seconds=left)
+            return f"{wait.words.removesuffix(',').removesuffix(' in')} until {until:%H:%M}"
         return f"{wait.words} {span(left) if left >= 60 else f'{left} s'}"
 
     def report(self) -> RunReport:

@@ -12,7 +12,10 @@ __all__ = ["as_json", "summarize"]
 
 _SHOWN = 5
 _COUNTS = (
-    "total", "succeeded", "failed", "unknown", "skipped", "requests", "retries", "throttled", "bytes_written",
+    "total", "succeeded", "failed", "unknown", "skipped", "requests", "retries", "retries_by_reason",
+    "throttled",
+    "billed_at_least", "billed_at_most", "bytes_received", "bytes_written", "waited",
+    "latency_p50", "latency_p95", "latency_p99",
 )  # fmt: skip
 
 

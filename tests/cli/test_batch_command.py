@@ -315,3 +315,33 @@ def test_metadata_of_the_folder_can_be_read_by_others(
     asi_image("batch", prompts, "--out", "out")
     lines = [json.loads(line) for line in Path("out/metadata.jsonl").read_text().splitlines()]
     assert {line["prompt"] for line in lines} == {"a red fox", "a blue whale"}
+
+
+@quick
+def test_a_budget_ends_the_batch_with_4_and_the_same_line_buys_nothing_more(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    line = ("batch", prompts, "--out", "out", "--max-cost", "0.02", "--price", "0.01")
+    for _ in range(2):
+        ended = asi_image(*line)
+        assert ended.status == 4
+        assert "the budget of 2 images is spent" in ended.err
+    assert asi_emulator.billed == 2
+
+
+def test_a_budget_without_a_price_is_wrong_usage(asi_image: Run, prompts: Path) -> None:
+    ended = asi_image("batch", prompts, "--out", "out", "--max-cost", "5")
+    assert ended.status == 2
+    assert "price" in ended.err
+
+
+@quick
+def test_a_days_share_that_is_spent_ends_the_batch_with_4_where_that_is_asked_for(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    for made in (2, 0):
+        ended = asi_image("batch", prompts, "--out", "out", "--rate", "2/day", "--stop-on-quota", "--json")
+        assert ended.status == 4
+        assert ended.json["succeeded"] == made
+        assert "until" in ended.json["stopped_by"]["message"]
+    assert asi_emulator.requests == 2
