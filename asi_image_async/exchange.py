@@ -115,6 +115,7 @@ class Exchange:
             self._gate.succeeded(turn)
         except APIError as error:
             item.in_flight = False
+            self._transport.forget_key(error)
             elapsed = anyio.current_time() - turn.granted
             self._tell(RequestFailed(item.request, attempt, elapsed, error))
             self._tell_gate(turn, error)

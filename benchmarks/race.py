@@ -9,7 +9,7 @@ import json
 import sys
 import urllib.request
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -81,10 +81,10 @@ async def service(settings: dict[str, Any]) -> AsyncIterator[str]:
     try:
         assert process.stdout is not None
         async with asyncio.timeout(30):
-            yield_address = (await process.stdout.readline()).decode().strip()
-        if not yield_address:
+            address = (await process.stdout.readline()).decode().strip()
+        if not address:
             raise RuntimeError("the service did not start; its words are above")
-        yield yield_address
+        yield address
     finally:
         await end(process)
 
@@ -106,7 +106,7 @@ async def race(entry: Entry, job: dict[str, Any], settings: dict[str, Any], allo
         process = await start_module("contenders", asdict(full))
         try:
             said: dict[str, Any] | None = None
-            async with asyncio.timeout(allowed + 5):
+            async with asyncio.timeout(allowed):
                 out, _ = await process.communicate()
                 if process.returncode:
                     raise RuntimeError(f"{entry.label} failed with {process.returncode}; its words are above")
@@ -119,7 +119,7 @@ async def race(entry: Entry, job: dict[str, Any], settings: dict[str, Any], allo
 
 
 async def races(
-    entry: Entry, job: dict[str, Any], settings: dict[str, Any], *, allowed: float, repeat: int, at_once: int
+    entry: Entry, job: dict[str, Any], settings: dict[str, Any], allowed: float, *, repeat: int, at_once: int
 ) -> list[Result]:
     """The same race several times.
 
@@ -134,8 +134,3 @@ async def races(
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(one()) for _ in range(repeat)]
     return [task.result() for task in tasks]
-
-
-def chosen(entries: Sequence[Entry], wanted: str | None) -> list[Entry]:
-    """The entries with that in their label; all for None."""
-    return [entry for entry in entries if wanted is None or wanted in entry.label]

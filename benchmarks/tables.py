@@ -66,17 +66,18 @@ def print_machine(found: Mapping[str, Any]) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A plain table; the first column is to the left, numbers are to the right."""
+    """A plain table: the first column is to the left, numbers are to the right.
+
+    A row of two where there are more columns says in words why there are no figures.
+    """
     cells = [list(columns), *([show(value) for value in row] for row in rows)]
-    cells = [row + [""] * (len(columns) - len(row)) for row in cells]
-    widths = [max(len(row[at]) for row in cells if row[1:] != [""] * (len(columns) - 1) or at == 0)
-              for at in range(len(columns))]  # fmt: skip
+    whole = [row for row in cells if len(row) == len(columns)]
+    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
+    first = max(len(row[0]) for row in cells)
     print(f"\n{title}")
     for row in cells:
-        line = row[0].ljust(widths[0]) + "".join(
-            "  " + cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)
-        )
-        print("  " + line.rstrip())
+        rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=False)]
+        print("  ".join(["", row[0].ljust(first), *rest]))
 
 
 def print_promises(promises: Sequence[Mapping[str, Any]]) -> None:

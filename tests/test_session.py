@@ -398,6 +398,21 @@ async def test_the_key_is_nowhere_to_be_seen(service: Service, caplog: pytest.Lo
     assert KEY not in "".join(seen)
 
 
+@pytest.mark.parametrize("key", ["x", "9j", "AAAA", KEY])
+async def test_a_picture_is_whole_whatever_the_key_is(service: Service, key: str) -> None:
+    async with ImageSession(key, base_url=service.base_url) as session:
+        assert (await session.generate("a cat")).image.data == JPEG
+
+
+async def test_the_key_is_not_in_the_error_of_a_reply_that_repeats_it(service: Service) -> None:
+    service.says(lambda: reply({"message": f"nothing for {KEY}", "echo": KEY}))
+    async with ImageSession(KEY, base_url=service.base_url) as session:
+        with pytest.raises(InvalidResponseError) as raised:
+            await session.generate("a cat")
+    assert KEY not in f"{raised.value} {raised.value!r} {vars(raised.value)}"
+    assert "nothing for ***" in str(raised.value)
+
+
 async def test_several_pictures_in_one_reply_are_all_kept(service: Service, session: ImageSession) -> None:
     png = picture("PNG", (3, 4))
 

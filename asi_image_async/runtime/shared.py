@@ -1,7 +1,4 @@
-"""One limit for several processes on a machine: the slots granted so far are kept in a small SQLite file.
-
-Nobody has to be running for the others: SQLite's locks end with the process that has them.
-"""
+"""One limit for several processes on a machine: the slots granted so far are kept in a small SQLite file."""
 
 from __future__ import annotations
 
@@ -16,7 +13,6 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import astuple, dataclass
-from functools import partial
 from pathlib import Path
 
 import anyio
@@ -28,17 +24,15 @@ from ..policies import RateLimit
 
 __all__ = ["SharedLimit", "next_slot"]
 
-logger = logging.getLogger("asi_image_async")
-
 _APPLICATION_ID = 0x6173696C  # "asil", in SQLite's header: whose file this is
-_TABLES = f"""
-PRAGMA application_id = {_APPLICATION_ID};
-CREATE TABLE state (token BLOB, created REAL, asked REAL, closed REAL, widest REAL, ahead REAL, boot TEXT);
-CREATE TABLE slots (id INTEGER PRIMARY KEY, at REAL NOT NULL);  -- numbered without a gap, in order of time
-"""
-_NAME = re.compile(r"\w[\w.-]{0,99}")
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-_BUSY = 1.0  # how long one try waits for the lock: a holder may have been stopped, and stay so
+_TABLES = (
+    f"PRAGMA application_id = {_APPLICATION_ID}",
+    "CREATE TABLE state"
+    " (token TEXT, boot TEXT, created REAL, asked REAL, closed REAL, widest REAL, ahead REAL)",
+    "CREATE TABLE slots (id INTEGER PRIMARY KEY, at REAL NOT NULL)",  # without a gap, in order of time
+)
+_BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux tells one start of the machine from the next
+_BUSY = 1.0  # how long one try waits for the lock: its holder may have been stopped, and stay so
 _PAUSE = 1.0  # between tries, while the file cannot be used
 _LONGEST_PENALTY = 86400.0  # no answer of a service, however strange, stops a machine for longer
 
@@ -46,152 +40,133 @@ _LONGEST_PENALTY = 86400.0  # no answer of a service, however strange, stops a m
 def next_slot(now: float, last: float, nth_last: float, per: float, closed_until: float) -> float:
     """When the next request may go: in its turn, when its window has room, and after a penalty.
 
-    `last`: the slot granted last; `nth_last`: the one that has to leave the window of `per` seconds
-    first; each -inf for none. Times are seconds on one clock.
+    `last` is the slot granted last, `nth_last` the one that has to leave the window first; -inf for none.
     """
     return max(now, last, closed_until, nth_last + per + margin(per))
 
 
 @dataclass(slots=True)
-class _State:
-    """The one row of `state`; times are on the clock since boot, but for what `ahead` says."""
-
-    token: bytes  # made by chance with the file: another token is another file
-    created: float
-    asked: float  # the newest time anyone asked at
-    closed: float  # the end of a penalty
-    widest: float  # the longest window anyone asked for: older slots matter to nobody
-    ahead: float  # by how much the time of day is ahead of the clock
+class _State:  # the one row of `state`; all times are on the clock since the machine's start
+    token: str  # made by chance with the file: another token is another file
     boot: str
+    created: float
+    asked: float  # when somebody asked last
+    closed: float = -1e9  # the end of a penalty
+    widest: float = 0.0  # the longest window anyone asked for: older slots matter to nobody
+    ahead: float = 0.0  # by how much the time of day is ahead of the clock
 
 
 class SharedLimit:
     """At most `n` requests in any `per` seconds, by all processes of a machine that name one `place`.
 
-    `place`: the path of a file, or a bare name (letters, digits, `_`, `-`, `.`) for a file in
+    `place`: the path of a file on a local disk, or a bare name (letters, digits, `_`, `-`, `.`) for one in
     `asi_image_async-<user id>`, a folder that only the user may enter, under `tempfile.gettempdir()`:
-    unlike XDG_RUNTIME_DIR it is the same in a terminal and under cron. Where TMPDIR differs, give a
-    path. The file has to be on a local disk.
+    unlike XDG_RUNTIME_DIR that is the same in a terminal and under cron. Where TMPDIR differs, give a path.
 
-    Slots are granted in the order of asking. Where the file is damaged, locked or out of reach, asking
-    waits, with one warning in the log, until it can be used again. A file that was deleted is made
-    anew, and counts as just filled for every process that knew the old one. Processes that name one place
-    with different limits each keep their own, counting the requests of all.
+    Slots are granted in the order of asking, and a process that ends blocks nobody. While the file is
+    damaged, locked or out of reach, asking waits, with one warning in the log. A deleted file is made anew,
+    and counts as just filled for every process that knew the old one. Processes that name one place with
+    different limits each keep their own, counting the requests of all.
 
-    `clock` has to be the same in all processes and never set: `time.monotonic` is both, so the time of
-    day, which can be set, matters only for how long ago something was before the machine started.
+    `clock` has to be the same in all processes. `time.monotonic` is, and nobody can set it: the time of
+    day only says how long before the machine was started anew something was.
     """
 
     def __init__(
         self, n: int, per: float, place: str | Path, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.limit = RateLimit(n, per)
-        bare = isinstance(place, str) and place == os.path.basename(place)
-        if bare and not _NAME.fullmatch(str(place)):
-            raise ConfigurationError(
-                f"{str(place)[:40]!r} is not a name for a shared limit",
-                hint="Use letters, digits, '_', '-' and '.', or give a path.",
-            )
-        self._folder = Path(tempfile.gettempdir(), f"asi_image_async-{_user()}") if bare else None
-        self.path = self._folder / f"limit-{place}.sqlite" if self._folder else Path(place).absolute()
+        self._window = per + margin(per)
+        self.path, self._private = Path(place).absolute(), False
+        if isinstance(place, str) and not {os.sep, os.altsep} & set(place):
+            if not re.fullmatch(r"\w[\w.-]{0,99}", place):
+                raise ConfigurationError(
+                    f"{place[:40]!r} is not a name for a shared limit",
+                    hint="Use letters, digits, '_', '-' and '.', or give a path.",
+                )
+            user = "" if sys.platform == "win32" else f"-{os.getuid()}"
+            folder = Path(tempfile.gettempdir(), f"asi_image_async{user}").absolute()
+            self.path, self._private = folder / f"limit-{place}.sqlite", True
         self._clock = clock
-        # One lock a loop, as anyio's locks want it. Loops and processes are kept apart by the file's lock.
+        # A lock belongs to one loop. Loops, as processes, are kept apart by SQLite.
         self._turn: RunVar[anyio.Lock] = RunVar(f"asi_image_async.shared.{id(self)}")
-        self._token = b""  # of the file as it was seen last
+        self._token = ""  # of the file as it was seen last
         self._last = -math.inf  # the newest slot of this process
         self._warned = False
 
     async def reserve(self, n: int = 1) -> float:
         """Take slots for `n` requests that go together; returns the seconds to wait before they go.
 
-        If it is cancelled, the slots may be lost: they are then taken, and not used. Raises ValueError
-        where so many may never go together.
+        Raises ValueError where so many may never go together. If it is cancelled, the slots may be lost.
         """
         if not 1 <= n <= self.limit.n:
             raise ValueError(f"{n} requests cannot go together at {self.limit.n} in {self.limit.per} s")
-        slot = await self._ask(partial(self._take, n))
-        return max(0.0, slot - self._clock())
+        return max(0.0, await self._ask(n, -math.inf) - self._clock())
 
     async def penalize(self, seconds: float) -> None:
         """Nobody, in any process, gets a slot for so long, a day at most; slots granted already stay."""
-        end = self._clock() + min(seconds, _LONGEST_PENALTY)
-        await self._ask(partial(self._close_until, end))
+        await self._ask(0, self._clock() + min(seconds, _LONGEST_PENALTY))
 
-    async def _ask(self, work: Callable[[sqlite3.Connection, _State, float], float]) -> float:
+    async def _ask(self, n: int, closed_until: float) -> float:
         """Do it in a thread, one after another, and again until it is done."""
-        async with self._my_turn():
+        lock = self._turn.get(None)
+        if lock is None:
+            self._turn.set(lock := anyio.Lock(fast_acquire=True))
+        async with lock:
             while True:
+                limiter = anyio.CapacityLimiter(1)  # the common threads may all be busy with a slow disk
                 try:
-                    # A limiter of its own: writers to a slow disk may keep all common threads busy.
-                    limiter = anyio.CapacityLimiter(1)
                     return await anyio.to_thread.run_sync(
-                        self._transact, work, abandon_on_cancel=True, limiter=limiter
+                        self._transact, n, closed_until, abandon_on_cancel=True, limiter=limiter
                     )
                 except (sqlite3.Error, OSError) as error:
                     if not self._warned:
-                        self._warned = True
-                        logger.warning(
-                            "the shared limit %s cannot be used, so requests wait: %s", self.path, error
+                        logging.getLogger("asi_image_async").warning(
+                            "requests wait for the shared limit in %s: %s", self.path, error
                         )
+                    self._warned = True
                 await anyio.sleep(_PAUSE)
 
-    def _my_turn(self) -> anyio.Lock:
-        lock = self._turn.get(None)
-        if lock is None:
-            lock = anyio.Lock(fast_acquire=True)
-            self._turn.set(lock)
-        return lock
-
-    def _transact(self, work: Callable[[sqlite3.Connection, _State, float], float]) -> float:
+    def _transact(self, n: int, closed_until: float) -> float:
         """All of it under SQLite's lock. Opened anew each time: what is there now is what counts."""
-        self._make_folder()
-        before = _identity(self.path)
+        if self._private:
+            _make_private(self.path.parent)
+        elif not self._token:  # a folder that was there and is gone may be a disk that comes back
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        before = self.path.stat() if self.path.exists() else None
         with closing(sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)) as database:
-            # Nothing here has to survive a power cut, after which slots are old anyway; a process that is
-            # killed leaves all it wrote to the system. Waiting for the disk would be paid by each request.
+            # What a killed process wrote, the system has. A power cut may lose the slots, which are old by
+            # the time the machine is back; to wait for the disk would cost each request more than that.
             database.execute("PRAGMA synchronous = OFF")
-            database.execute("PRAGMA journal_mode = TRUNCATE")  # cheaper than a new file each time
             database.execute("BEGIN IMMEDIATE")
-            if before is not None and before != _identity(self.path):
+            if before and not os.path.samestat(before, self.path.stat()):
                 raise OSError("the file was replaced while it was opened")
-            now = self._clock()  # under the lock, so that the order of asking is the order of times
-            state = self._state(database, now)
-            result = work(database, state, now)
-            state.asked = max(state.asked, now)
-            state.widest = max(state.widest, self.limit.per + margin(self.limit.per))
+            now = self._clock()  # under the lock: the order of asking is the order of times
+            state = self._understand(database, now)
+            state.closed = max(state.closed, closed_until)
+            slot = self._take(n, database, state, now)
             database.execute("DELETE FROM state")
             database.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?, ?)", astuple(state))
             database.execute("COMMIT")
         self._token, self._warned = state.token, False
-        return result
+        self._last = slot if n else self._last
+        return slot
 
-    def _make_folder(self) -> None:
-        if self._folder is None:
-            if not self._token:  # one that was there and is gone may be a disk that comes back
-                self.path.parent.mkdir(parents=True, exist_ok=True)
-            return
-        self._folder.mkdir(mode=0o700, exist_ok=True)
-        found = self._folder.lstat()
-        if sys.platform != "win32" and (found.st_uid != _user() or found.st_mode & 0o170077 != 0o040000):
-            raise PermissionError(f"{self._folder} is not a folder that only this user may enter")
-
-    def _state(self, database: sqlite3.Connection, now: float) -> _State:
-        """What the file says, as it is to be understood now."""
-        state = _read(database, now)
-        ahead, boot = time.time() - now, _boot()
+    def _understand(self, database: sqlite3.Connection, now: float) -> _State:
+        """What the file says, in terms of the clock now and of what this process knows."""
+        boot = _BOOT.read_text() if os.access(_BOOT, os.R_OK) else ""
+        ahead = time.time() - now
+        state = _read(database) or _State(os.urandom(16).hex(), boot, now, now)
         if boot != state.boot or now < state.asked - 1:
-            # The machine was started anew, and the clock with it. All slots of before are past.
+            # The machine was started anew, and its clock too. Whoever held a slot is gone.
             shift = state.ahead - ahead
             database.execute("UPDATE slots SET at = min(at + ?, ?)", (shift, now))
-            left = max(0.0, state.closed - state.asked)
-            state.closed = min(state.closed + shift, now + left)
+            state.closed = min(state.closed + shift, now + max(0.0, state.closed - state.asked))
             state.created = min(state.created + shift, now)
-            state.asked, state.boot = now, boot
-        state.ahead = ahead
-        if self._token and self._token != state.token:
-            # What the others were granted from the lost file is not known: as if all of it just now.
-            filled = max(state.created, self._last)
-            state.closed = max(state.closed, filled + self.limit.per + margin(self.limit.per))
+        state.boot, state.ahead, state.asked = boot, ahead, now
+        state.widest = max(state.widest, self._window)
+        if self._token not in ("", state.token):  # what others were granted from the lost file is not known
+            state.closed = max(state.closed, max(state.created, self._last) + self._window)
         return state
 
     def _take(self, n: int, database: sqlite3.Connection, state: _State, now: float) -> float:
@@ -199,49 +174,34 @@ class SharedLimit:
         last, nth_last = _slot(database, number), _slot(database, number + n - self.limit.n)
         slot = next_slot(now, last, nth_last, self.limit.per, state.closed)
         database.executemany("INSERT INTO slots (at) VALUES (?)", [(slot,)] * n)
-        oldest = "SELECT id FROM slots WHERE at >= ? ORDER BY id LIMIT 1"
-        database.execute(f"DELETE FROM slots WHERE id < ({oldest})", (now - state.widest,))  # noqa: S608
-        self._last = max(self._last, slot)
+        kept = "SELECT id FROM slots WHERE at >= ? ORDER BY id LIMIT 1"
+        database.execute(f"DELETE FROM slots WHERE id < ({kept})", (now - state.widest,))  # noqa: S608
         return slot
 
-    def _close_until(self, end: float, database: sqlite3.Connection, state: _State, now: float) -> float:
-        state.closed = max(state.closed, end)
-        return end
 
-
-def _read(database: sqlite3.Connection, now: float) -> _State:
-    """The state, which a new file is given; raises sqlite3.DatabaseError for what we never wrote."""
+def _read(database: sqlite3.Connection) -> _State | None:
+    """The state, None in a new file; raises sqlite3.DatabaseError for what we never wrote."""
     if not database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        for statement in _TABLES.split(";\n"):  # executescript would end the transaction
+        for statement in _TABLES:
             database.execute(statement)
-        return _State(os.urandom(16), now, now, -1e9, 0.0, 0.0, _boot())
+        return None
     if database.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
         raise sqlite3.DatabaseError("it is a database of another program")
-    (row,) = database.execute("SELECT * FROM state").fetchall() or [()]
-    return _State(*row)
+    rows = database.execute("SELECT * FROM state").fetchall()
+    if len(rows) != 1 or [type(value) for value in rows[0]] != [str] * 2 + [float] * 5:
+        raise sqlite3.DatabaseError("there is something in it that was not written by asi_image_async")
+    return _State(*rows[0])
 
 
 def _slot(database: sqlite3.Connection, number: int) -> float:
     row = database.execute("SELECT at FROM slots WHERE id = ?", (number,)).fetchone()
+    if row and type(row[0]) is not float:
+        raise sqlite3.DatabaseError("there is a slot in it that has no time")
     return row[0] if row else -math.inf
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Which file a name leads to, None for none: one that is open keeps its number from being used again."""
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
-
-
-def _user() -> int:
-    return 0 if sys.platform == "win32" else os.getuid()
-
-
-def _boot() -> str:
-    """By what Linux tells one start of the machine from the next; empty elsewhere."""
-    try:
-        return _BOOT.read_text()
-    except OSError:
-        return ""
+def _make_private(folder: Path) -> None:
+    folder.mkdir(mode=0o700, exist_ok=True)
+    found = folder.lstat()
+    if sys.platform != "win32" and (found.st_uid != os.getuid() or found.st_mode & 0o170077 != 0o040000):
+        raise PermissionError(f"{folder} is not a folder that only this user may enter")

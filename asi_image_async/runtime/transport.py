@@ -8,6 +8,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import aiohttp
@@ -24,6 +25,7 @@ __all__ = ["Response", "Transport"]
 _KEEP_ALIVE = 15.0
 _ERROR_BODY_BYTES = 64 * 2**10
 _MAX_LINK_HOPS = 5
+_SHORTEST_SECRET = 8  # a shorter one is a stand-in, and a part of ordinary words
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last four bytes are an IPv4 address
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # RFC 4291, 2.4: all that is given out on the internet
 _PLAIN = re.compile(r"[!-~]+")  # no blank, no control character, nothing beyond ASCII
@@ -100,9 +102,8 @@ class Transport:
         if client is None:
             raise RuntimeError("the transport is not open")
         payload = _Body(body, leaves)
-        key = self._key.get_secret_value()
         headers = {
-            "Authorization": f"Bearer {key}",
+            "Authorization": f"Bearer {self._key.get_secret_value()}",
             "Accept": "application/json",
             "Idempotency-Key": idempotency_key,
             "User-Agent": _USER_AGENT,
@@ -119,11 +120,27 @@ class Transport:
                 if response.status < 300:
                     reply = await self._read(response)
                 else:
-                    reply = await _read_some(response)
-                return Response(response.status, response.headers, _without(key, reply))
+                    # Before it is cut short, or half a key could be left. A reply that may hold a
+                    # picture is never touched.
+                    reply = self._without_key(await _read_some(response))
+                return Response(response.status, response.headers, reply)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             _forget_key(error)
             raise self._translate(error, maybe_billed=payload.sent) from error
+
+    def forget_key(self, error: APIError) -> None:
+        """Take the key out of an error: a service that repeats it must not bring it into a log."""
+        error.args = tuple(map(self._without_key, error.args))
+        for name, value in vars(error).items():
+            setattr(error, name, self._without_key(value))
+
+    def _without_key(self, value: Any) -> Any:
+        key = self._key.get_secret_value()
+        if len(key) < _SHORTEST_SECRET:
+            return value
+        if isinstance(value, str):
+            return value.replace(key, "***")
+        return value.replace(key.encode(), b"***") if isinstance(value, bytes) else value
 
     async def fetch(self, url: str) -> bytes:
         """Get a picture that a reply links to, without the key, within the same size bound.
@@ -218,12 +235,6 @@ async def _read_some(response: aiohttp.ClientResponse) -> bytes:
     except (TimeoutError, aiohttp.ClientError):
         pass
     return b"".join(chunks)
-
-
-def _without(key: str, body: bytes) -> bytes:
-    # A service that repeats the key in an error must not bring it into a log; no more is kept of one.
-    found = body.find(key.encode(), 0, _ERROR_BODY_BYTES) >= 0
-    return body.replace(key.encode(), b"***") if found else body
 
 
 def _said(error: Exception) -> str:

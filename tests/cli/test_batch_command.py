@@ -79,7 +79,9 @@ def test_json_is_the_report_and_nothing_else_on_standard_output(
     asi_image: Run, asi_emulator: Emulator, prompts: Path
 ) -> None:
     report = asi_image("batch", prompts, "--out", "out", "--json").json
-    assert report.pop("elapsed") > 0
+    for name in ("elapsed", "bytes_received", "latency_p50", "latency_p95", "latency_p99"):
+        assert report.pop(name) > 0
+    assert report.pop("waited") >= 0
     assert report == {
         "ok": True,
         "total": 3,
@@ -89,6 +91,9 @@ def test_json_is_the_report_and_nothing_else_on_standard_output(
         "skipped": 0,
         "requests": 3,
         "retries": 0,
+        "retries_by_reason": {},
+        "billed_at_least": 3,
+        "billed_at_most": 3,
         "throttled": 0,
         "bytes_written": 60_000,
         "interrupted": False,
