@@ -118,7 +118,7 @@ class Exchange:
             self._transport.forget_key(error)
             elapsed = anyio.current_time() - turn.granted
             self._tell(RequestFailed(item.request, attempt, elapsed, error))
-            self._tell_gate(turn, error)
+            await self._tell_gate(turn, error)
             raise
         finally:
             self._gate.leave(turn)
@@ -153,9 +153,9 @@ class Exchange:
             await anyio.sleep(min(self._policy.max_backoff, doubled))
             attempt += 1
 
-    def _tell_gate(self, turn: Turn, error: APIError) -> None:
+    async def _tell_gate(self, turn: Turn, error: APIError) -> None:
         if isinstance(error, APIStatusError) and _asks_for_patience(error):
-            self._gate.refused(turn, error.retry_after)
+            await self._gate.refused(turn, error.retry_after)
         elif isinstance(error, ServerError | APIConnectionError):
             self._gate.failed(turn)
         else:  # the service looked at it, so no limit stood in its way

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from .errors import ConfigurationError
 
@@ -25,11 +26,14 @@ _RATE_HINT = 'Write a rate as "3/min", "20/2s", "500/day", or RateLimit(3, per=6
 class RateLimit:
     """At most `n` requests in any `per` seconds.
 
-    Raises ConfigurationError where `n` is not a whole number of at least 1 or `per` is not positive.
+    `shared`: a name, or the path of a file; all processes of a machine that give the same keep the limit
+    together. Raises ConfigurationError where `n` is not a whole number of at least 1 or `per` is not
+    positive.
     """
 
     n: int
     per: float
+    shared: str | Path | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:

@@ -8,10 +8,23 @@ from typing import Protocol, TypeAlias, runtime_checkable
 from .events import Event
 from .models import Generation, Prompt, Receipt
 
-__all__ = ["Observer", "Prompts", "Sink"]
+__all__ = ["Limiter", "Observer", "Prompts", "Sink"]
 
 Observer: TypeAlias = Callable[[Event], object]
 Prompts: TypeAlias = Iterable[Prompt] | AsyncIterable[Prompt]
+
+
+class Limiter(Protocol):
+    """A limit that others keep too: all that the gate asks of one, wherever it is kept.
+
+    One whose state is lost or out of reach makes the asker wait; it never runs free.
+    """
+
+    async def reserve(self, n: int = 1) -> float:
+        """Take the next slots for `n` requests; returns the seconds to wait before they go."""
+
+    async def penalize(self, seconds: float) -> None:
+        """The service said: too many. Nobody gets a slot for so long."""
 
 
 @runtime_checkable

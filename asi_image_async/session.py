@@ -38,6 +38,7 @@ from .run import Run
 from .runtime.gate import Gate
 from .runtime.journal import Journal
 from .runtime.pump import Brake, pump
+from .runtime.shared import SharedLimit
 from .runtime.transport import Transport
 from .sinks.callback import CallbackSink
 
@@ -105,7 +106,12 @@ class ImageSession:
             http=self._http,
         )
         await transport.open()
-        self._open = Gate(self._limits, self._width, self._tell), transport
+        shared = [
+            SharedLimit(limit.n, limit.per, limit.shared)
+            for limit in self._limits or ()
+            if limit.shared is not None
+        ]
+        self._open = Gate(self._limits, self._width, self._tell, shared), transport
         return self
 
     async def __aexit__(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import anyio
 from aiolimiter import AsyncLimiter
@@ -11,6 +11,7 @@ from aiolimiter import AsyncLimiter
 from ..core.pace import Pace, Turn
 from ..events import Event, RateChanged, Throttled, WaitStarted
 from ..policies import RateLimit
+from ..protocols import Limiter
 
 __all__ = ["Gate"]
 
@@ -23,13 +24,18 @@ _CATCH_UP = 0.005
 class Gate:
     """One gate for all tasks: `enter` waits for a place in flight and for a turn, first come first served.
 
-    `limits` None: nothing was told, so the pace is learnt. What becomes of each turn is told back with
-    `succeeded`, `refused` and `failed`, and then `leave`.
+    `limits` None: nothing was told, so the pace is learnt. `shared`: those that others keep too. What
+    becomes of each turn is told back with `succeeded`, `refused` and `failed`, and then `leave`.
     """
 
     def __init__(
-        self, limits: Iterable[RateLimit] | None, max_concurrency: int, tell: Callable[[Event], None]
+        self,
+        limits: Iterable[RateLimit] | None,
+        max_concurrency: int,
+        tell: Callable[[Event], None],
+        shared: Sequence[Limiter] = (),
     ) -> None:
+        self._shared = shared
         self.pace = Pace(limits, max_concurrency)
         self._places = anyio.Semaphore(max_concurrency, fast_acquire=True)
         self._queue = anyio.Lock(fast_acquire=True)
@@ -72,15 +78,17 @@ class Gate:
         self.pace.failed(turn, anyio.current_time())
         self._look_again()
 
-    def refused(self, turn: Turn, retry_after: float | None) -> float:
+    async def refused(self, turn: Turn, retry_after: float | None) -> float:
         """The service said: too many. Closes the gate for everyone; returns for how many seconds."""
         pause = self.pace.refused(turn, anyio.current_time(), retry_after, random.random())
         self._tell(Throttled(pause))
         self._look_again()
+        for limiter in self._shared:
+            await limiter.penalize(pause)
         return pause
 
     async def _turn(self, since: float) -> Turn:
-        told = spaced = False
+        told = spaced = reserved = False
         while True:
             now = anyio.current_time()
             opens_at = self.pace.opens_at(now)
@@ -89,14 +97,25 @@ class Gate:
                     throttled = self.pace.closed_until >= opens_at
                     self._tell(WaitStarted("throttled" if throttled else "rate limit", opens_at - now))
                     told = True
-                spaced = False
+                spaced = reserved = False
                 with anyio.move_on_after(opens_at - now):
                     await self._changed.wait()
             elif self.pace.interval and not spaced:
                 await self._keep_apart()
                 spaced = True  # and look again: the gate may have closed meanwhile
+            elif self._shared and not reserved:
+                await self._reserve()
+                reserved = True
             else:
                 return self.pace.grant(now, waited=now - since)
+
+    async def _reserve(self) -> None:
+        """Wait for a slot of every limit that others keep too; one that is given up is lost."""
+        for limiter in self._shared:
+            seconds = await limiter.reserve()
+            if seconds > _WORTH_TELLING:
+                self._tell(WaitStarted("rate limit", seconds))
+            await anyio.sleep(seconds)
 
     async def _keep_apart(self) -> None:
         """Wait until the last request is `interval` seconds away."""

@@ -27,8 +27,7 @@ __all__ = ["SharedLimit", "next_slot"]
 _APPLICATION_ID = 0x6173696C  # "asil", in SQLite's header: whose file this is
 _TABLES = (
     f"PRAGMA application_id = {_APPLICATION_ID}",
-    "CREATE TABLE state"
-    " (token TEXT, boot TEXT, created REAL, asked REAL, closed REAL, widest REAL, ahead REAL)",
+    "CREATE TABLE state (token TEXT, boot TEXT, made REAL, asked REAL, closed REAL, widest REAL, ahead REAL)",
     "CREATE TABLE slots (id INTEGER PRIMARY KEY, at REAL NOT NULL)",  # without a gap, in order of time
 )
 _BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux tells one start of the machine from the next
@@ -38,10 +37,7 @@ _LONGEST_PENALTY = 86400.0  # no answer of a service, however strange, stops a m
 
 
 def next_slot(now: float, last: float, nth_last: float, per: float, closed_until: float) -> float:
-    """When the next request may go: in its turn, when its window has room, and after a penalty.
-
-    `last` is the slot granted last, `nth_last` the one that has to leave the window first; -inf for none.
-    """
+    """When the next may go, after the `last` slot and when the `nth_last` has left (-inf for none)."""
     return max(now, last, closed_until, nth_last + per + margin(per))
 
 
@@ -49,7 +45,7 @@ def next_slot(now: float, last: float, nth_last: float, per: float, closed_until
 class _State:  # the one row of `state`; all times are on the clock since the machine's start
     token: str  # made by chance with the file: another token is another file
     boot: str
-    created: float
+    made: float
     asked: float  # when somebody asked last
     closed: float = -1e9  # the end of a penalty
     widest: float = 0.0  # the longest window anyone asked for: older slots matter to nobody
@@ -85,14 +81,13 @@ class SharedLimit:
                     hint="Use letters, digits, '_', '-' and '.', or give a path.",
                 )
             user = "" if sys.platform == "win32" else f"-{os.getuid()}"
-            folder = Path(tempfile.gettempdir(), f"asi_image_async{user}").absolute()
+            folder = Path(tempfile.gettempdir(), f"asi_image_async{user}")
             self.path, self._private = folder / f"limit-{place}.sqlite", True
         self._clock = clock
         # A lock belongs to one loop. Loops, as processes, are kept apart by SQLite.
         self._turn: RunVar[anyio.Lock] = RunVar(f"asi_image_async.shared.{id(self)}")
         self._token = ""  # of the file as it was seen last
-        self._last = -math.inf  # the newest slot of this process
-        self._warned = False
+        self._last, self._warned = -math.inf, False  # the newest slot of this process
 
     async def reserve(self, n: int = 1) -> float:
         """Take slots for `n` requests that go together; returns the seconds to wait before they go.
@@ -109,15 +104,14 @@ class SharedLimit:
 
     async def _ask(self, n: int, closed_until: float) -> float:
         """Do it in a thread, one after another, and again until it is done."""
-        lock = self._turn.get(None)
-        if lock is None:
-            self._turn.set(lock := anyio.Lock(fast_acquire=True))
+        lock = self._turn.get(None) or anyio.Lock(fast_acquire=True)
+        self._turn.set(lock)
         async with lock:
             while True:
-                limiter = anyio.CapacityLimiter(1)  # the common threads may all be busy with a slow disk
+                own = anyio.CapacityLimiter(1)  # the common threads may all be busy with a slow disk
                 try:
                     return await anyio.to_thread.run_sync(
-                        self._transact, n, closed_until, abandon_on_cancel=True, limiter=limiter
+                        self._transact, n, closed_until, abandon_on_cancel=True, limiter=own
                     )
                 except (sqlite3.Error, OSError) as error:
                     if not self._warned:
@@ -130,7 +124,11 @@ class SharedLimit:
     def _transact(self, n: int, closed_until: float) -> float:
         """All of it under SQLite's lock. Opened anew each time: what is there now is what counts."""
         if self._private:
-            _make_private(self.path.parent)
+            self.path.parent.mkdir(mode=0o700, exist_ok=True)
+            found = self.path.parent.lstat()
+            others = found.st_mode & 0o170077 != 0o040000
+            if sys.platform != "win32" and (others or found.st_uid != os.getuid()):
+                raise PermissionError(f"{self.path.parent} is not a folder that only this user may enter")
         elif not self._token:  # a folder that was there and is gone may be a disk that comes back
             self.path.parent.mkdir(parents=True, exist_ok=True)
         before = self.path.stat() if self.path.exists() else None
@@ -162,11 +160,11 @@ class SharedLimit:
             shift = state.ahead - ahead
             database.execute("UPDATE slots SET at = min(at + ?, ?)", (shift, now))
             state.closed = min(state.closed + shift, now + max(0.0, state.closed - state.asked))
-            state.created = min(state.created + shift, now)
+            state.made = min(state.made + shift, now)
         state.boot, state.ahead, state.asked = boot, ahead, now
         state.widest = max(state.widest, self._window)
         if self._token not in ("", state.token):  # what others were granted from the lost file is not known
-            state.closed = max(state.closed, max(state.created, self._last) + self._window)
+            state.closed = max(state.closed, max(state.made, self._last) + self._window)
         return state
 
     def _take(self, n: int, database: sqlite3.Connection, state: _State, now: float) -> float:
@@ -185,9 +183,8 @@ def _read(database: sqlite3.Connection) -> _State | None:
         for statement in _TABLES:
             database.execute(statement)
         return None
-    if database.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION_ID:
-        raise sqlite3.DatabaseError("it is a database of another program")
-    rows = database.execute("SELECT * FROM state").fetchall()
+    ours = database.execute("PRAGMA application_id").fetchone() == (_APPLICATION_ID,)
+    rows = database.execute("SELECT * FROM state").fetchall() if ours else []
     if len(rows) != 1 or [type(value) for value in rows[0]] != [str] * 2 + [float] * 5:
         raise sqlite3.DatabaseError("there is something in it that was not written by asi_image_async")
     return _State(*rows[0])
@@ -198,10 +195,3 @@ def _slot(database: sqlite3.Connection, number: int) -> float:
     if row and type(row[0]) is not float:
         raise sqlite3.DatabaseError("there is a slot in it that has no time")
     return row[0] if row else -math.inf
-
-
-def _make_private(folder: Path) -> None:
-    folder.mkdir(mode=0o700, exist_ok=True)
-    found = folder.lstat()
-    if sys.platform != "win32" and (found.st_uid != os.getuid() or found.st_mode & 0o170077 != 0o040000):
-        raise PermissionError(f"{folder} is not a folder that only this user may enter")

@@ -13,7 +13,7 @@ from clock import on_a_fake_clock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asi_image_async import RateLimit
+from asi_image_async import RateLimit, RetryPolicy
 from asi_image_async.core.pace import margin
 from asi_image_async.events import Event, RateChanged, Throttled, WaitStarted
 from asi_image_async.runtime.gate import Gate
@@ -124,7 +124,7 @@ def test_after_a_refusal_one_goes_first_and_the_others_when_it_was_let_through()
     async def main() -> list[float]:
         door = gate(None, events=events)
         turn = await door.enter()
-        door.refused(turn, 7.0)
+        await door.refused(turn, 7.0)
         times: list[float] = []
 
         async def one() -> None:
@@ -144,6 +144,36 @@ def test_after_a_refusal_one_goes_first_and_the_others_when_it_was_let_through()
     assert all(later - earlier > 0.1 for earlier, later in pairwise(times))
     kinds = [type(event) for event in events]
     assert kinds.index(Throttled) < kinds.index(WaitStarted) < kinds.index(RateChanged)
+
+
+class Together:
+    """A limit that others keep too, one slot a second; it notes what it was asked."""
+
+    def __init__(self) -> None:
+        self.next = 0.0
+        self.penalties: list[float] = []
+
+    async def reserve(self, n: int = 1) -> float:
+        now = anyio.current_time()
+        slot = max(now, self.next)
+        self.next = slot + n
+        return slot - now
+
+    async def penalize(self, seconds: float) -> None:
+        self.penalties.append(seconds)
+
+
+def test_a_limit_that_others_keep_too_is_asked_for_every_request_and_told_of_refusals() -> None:
+    limiter = Together()
+
+    async def main() -> list[float]:
+        door = Gate([], 100, lambda _: None, [limiter])
+        times = await enter_all(door, 4)
+        await door.refused(await door.enter(), 9.0)
+        return times
+
+    assert on_a_fake_clock(main()) == pytest.approx([0, 1, 2, 3], abs=0.01)
+    assert limiter.penalties == [pytest.approx(9.0, abs=1.0)]
 
 
 # The gate before services that are strict in one way or another
@@ -187,7 +217,7 @@ async def ask(door: Gate, limiter: Limiter, width: int, count: int, *, seconds: 
 
     async def worker() -> None:
         for _ in left:
-            while True:
+            for _attempt in range(RetryPolicy().max_attempts):
                 turn = await door.enter()
                 await asyncio.sleep(0.002 * (turn.granted * 1000 % 1))  # the network, a little unsteady
                 door.sent(turn)
@@ -195,10 +225,12 @@ async def ask(door: Gate, limiter: Limiter, width: int, count: int, *, seconds: 
                 passed, retry_after = limiter(now)
                 await asyncio.sleep(latency if passed else 0.01)
                 (let_through if passed else refusals).append(now)
-                door.succeeded(turn) if passed else door.refused(turn, retry_after)
+                door.succeeded(turn) if passed else await door.refused(turn, retry_after)
                 door.leave(turn)
                 if passed:
                     break
+            else:
+                raise AssertionError("one request was refused more often than the default policy bears")
 
     with anyio.move_on_after(seconds):
         async with anyio.create_task_group() as group:
