@@ -101,7 +101,13 @@ def parse_rate_limits(
         value = [value]
     if not isinstance(value, Iterable):
         raise ConfigurationError(f"{value!r} is not a rate", hint=_RATE_HINT)
-    return tuple(_one(item) for item in value)
+    limits = tuple(_one(item) for item in value)
+    places = [limit.shared for limit in limits if limit.shared is not None]
+    if len(set(map(str, places))) < len(places):
+        raise ConfigurationError(
+            "two limits share one name", hint="Give each shared limit a name or path of its own."
+        )
+    return limits
 
 
 def _one(item: object) -> RateLimit:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
-import os
 import secrets
 from collections.abc import (
     AsyncIterable,
@@ -23,7 +21,6 @@ from typing import Any, Literal, Self, overload
 
 import aiohttp
 from pydantic import SecretStr
-from yarl import URL
 
 from .batch import Batch
 from .core.usage import Usage
@@ -40,15 +37,12 @@ from .runtime.journal import Journal
 from .runtime.pump import Brake, pump
 from .runtime.shared import SharedLimit
 from .runtime.transport import Transport
+from .settings import find_api_key, find_base_url, positive_seconds, whole_number
 from .sinks.callback import CallbackSink
 
 __all__ = ["ImageSession"]
 
 logger = logging.getLogger("asi_image_async")
-
-_DEFAULT_BASE_URL = "https://api.asi1.ai/v1"
-_KEY_VARIABLES = ("ASI_ONE_API_KEY", "ASI1_API_KEY")
-_BASE_URL_VARIABLES = ("ASI_ONE_BASE_URL", "ASI1_BASE_URL")
 
 
 class ImageSession:
@@ -78,12 +72,12 @@ class ImageSession:
         observer: Observer | None = None,
     ) -> None:
         self._key = SecretStr(api_key) if isinstance(api_key, str) else api_key
-        self._base_url = _base_url(base_url)
-        self._width = _whole(max_concurrency, "max_concurrency")
+        self._base_url = find_base_url(base_url)
+        self._width = whole_number(max_concurrency, "max_concurrency")
         self._limits = parse_rate_limits(rate_limit)
         self._policy = parse_retry(retry)
-        self._timeout = _seconds(timeout, "timeout")
-        self._max_response_bytes = _whole(max_response_bytes, "max_response_bytes")
+        self._timeout = positive_seconds(timeout, "timeout")
+        self._max_response_bytes = whole_number(max_response_bytes, "max_response_bytes")
         self._http = http
         self._observer = observer
         self._observer_failed = False
@@ -100,7 +94,7 @@ class ImageSession:
     async def __aenter__(self) -> Self:
         transport = Transport(
             base_url=self._base_url,
-            api_key=_api_key(self._key),
+            api_key=find_api_key(self._key),
             timeout=self._timeout,
             max_response_bytes=self._max_response_bytes,
             http=self._http,
@@ -312,51 +306,3 @@ def _many(prompts: Prompts) -> Prompts:
             hint="For a single prompt use generate(), or put it into a list.",
         )
     return prompts
-
-
-def _api_key(given: SecretStr | None) -> SecretStr:
-    """The key, without the quotes and blanks that an .env file leaves on it."""
-    own = given.get_secret_value() if given is not None else None
-    for value in (own, *map(os.environ.get, _KEY_VARIABLES)):
-        key = (value or "").strip().strip("\"'").strip()
-        if key:
-            break
-    else:
-        raise ConfigurationError(
-            f"there is no API key: {_KEY_VARIABLES[0]} is not set",
-            hint=f"Set {_KEY_VARIABLES[0]} (or {_KEY_VARIABLES[1]}), or pass api_key.",
-        )
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigurationError(
-            "the API key has a line break, a blank or a character that no key has in it",
-            hint=f"Copy it again, on one line, into {_KEY_VARIABLES[0]}.",
-        )
-    return SecretStr(key)
-
-
-def _base_url(given: str | None) -> str:
-    found = given or next(filter(None, map(os.environ.get, _BASE_URL_VARIABLES)), _DEFAULT_BASE_URL)
-    text = found.strip().strip("\"'").strip().rstrip("/").removesuffix("/image/generate")
-    try:
-        url = URL(text)
-        valid = url.scheme in ("http", "https") and bool(url.host)
-    except ValueError:
-        valid = False
-    if not valid:
-        raise ConfigurationError(
-            f"{found!r} is not a base URL",
-            hint=f"Write it with its scheme, such as {_DEFAULT_BASE_URL}.",
-        )
-    return text
-
-
-def _whole(value: int, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ConfigurationError(f"{name} must be a whole number of at least 1, not {value!r}")
-    return value
-
-
-def _seconds(value: float, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
-        raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
-    return float(value)

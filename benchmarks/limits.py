@@ -71,7 +71,7 @@ class TokenBucket:
 
 
 def make_limit(settings: Mapping[str, Any] | None) -> Limit:
-    """From `{"window": n, "per": s}`, `{"steps": [[s, n], ...], "per": s}`, `{"rate": r, "burst": b}` or None."""
+    """From {"window": n, "per": s}, {"steps": [[s, n], ...], "per": s}, {"rate": r, "burst": b} or None."""
     if settings is None:
         return Unlimited()
     if "rate" in settings:

@@ -11,7 +11,7 @@ from .race import Entry, Result
 
 Figures = dict[str, float | None]
 
-# The limit changes when a learner has long found the first; then it has 30 s to follow, and 10 s are looked at.
+# The limit changes when a learner has long found the first; it has 30 s to follow, then 10 s are looked at.
 _CHANGES_AT = 20.0
 _FOLLOWS_WITHIN = 30.0
 _WATCHED = 10.0

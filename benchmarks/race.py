@@ -104,6 +104,8 @@ async def race(entry: Entry, job: dict[str, Any], settings: dict[str, Any], allo
     async with service(settings) as address:
         full = Job(entry.contender, address, options=entry.options, **job)
         process = await start_module("contenders", asdict(full))
+        assert process.stdin is not None
+        process.stdin.close()
         try:
             said: dict[str, Any] | None = None
             async with asyncio.timeout(allowed):

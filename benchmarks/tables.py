@@ -34,7 +34,7 @@ def machine() -> dict[str, Any]:
 def _commit() -> str:
     root = Path(__file__).resolve().parent.parent
     said = subprocess.run(
-        ["git", "-C", str(root), "describe", "--always", "--dirty"],  # noqa: S607
+        ["git", "-C", str(root), "describe", "--always", "--dirty"],
         capture_output=True, text=True, check=False,
     ).stdout.strip()  # fmt: skip
     return said or "unknown"
@@ -76,7 +76,9 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
     first = max(len(row[0]) for row in cells)
     print(f"\n{title}")
     for row in cells:
-        rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=False)]
+        rest = row[1:]
+        if len(row) == len(columns):
+            rest = [cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True)]
         print("  ".join(["", row[0].ljust(first), *rest]))
 
 

@@ -90,3 +90,9 @@ def test_attempts_are_a_whole_number_from_one(attempts: Any) -> None:
 def test_waits_are_seconds(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=name):
         RetryPolicy(**{name: value})
+
+
+def test_two_limits_do_not_share_one_name() -> None:
+    limits = [RateLimit(3, per=60, shared="mine"), RateLimit(500, per=86400, shared="mine")]
+    with pytest.raises(ConfigurationError, match="share one name"):
+        parse_rate_limits(limits)

@@ -8,13 +8,14 @@ import gc
 import logging
 import pickle
 from datetime import UTC, datetime
+from pathlib import Path
 
 import aiohttp
 import pytest
 from conftest import KEY
 from service import GOOD, JPEG, Service, picture, reply, serving
 
-from asi_image_async import ImageRequest, ImageSession, RetryPolicy
+from asi_image_async import ImageRequest, ImageSession, RateLimit, RetryPolicy
 from asi_image_async.errors import (
     APIConnectionError,
     APIStatusError,
@@ -347,6 +348,18 @@ async def test_a_session_that_is_not_entered_says_how_to() -> None:
     with pytest.raises(ConfigurationError) as raised:
         await ImageSession(KEY).generate("a cat")
     assert "async with" in raised.value.hint
+
+
+async def test_sessions_that_share_a_limit_keep_it_together(service: Service, tmp_path: Path) -> None:
+    limit = RateLimit(10, per=1, shared=tmp_path / "limit.sqlite")
+
+    async def one() -> int:
+        async with ImageSession(KEY, base_url=service.base_url, rate_limit=limit) as session:
+            return len(await session.gather(["a cat"] * 13))
+
+    assert await asyncio.gather(one(), one()) == [13, 13]
+    assert all(later - first >= 1 for first, later in zip(service.times, service.times[10:], strict=False))
+    assert service.times[-1] - service.times[0] < 3
 
 
 async def test_many_sessions_at_once_do_not_disturb_each_other(service: Service) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterable, Sequence
 
@@ -19,6 +20,8 @@ __all__ = ["Gate"]
 _WORTH_TELLING = 0.2
 # How much of the time lost in waking up late may be caught up, in seconds.
 _CATCH_UP = 0.005
+# How much later than its time a shared slot may be used, in seconds: less than any margin.
+_SLOT_LASTS = 0.005
 
 
 class Gate:
@@ -36,6 +39,7 @@ class Gate:
         shared: Sequence[Limiter] = (),
     ) -> None:
         self._shared = shared
+        self._slots: dict[int, float] = {}  # reserved and not yet used
         self.pace = Pace(limits, max_concurrency)
         self._places = anyio.Semaphore(max_concurrency, fast_acquire=True)
         self._queue = anyio.Lock(fast_acquire=True)
@@ -107,12 +111,21 @@ class Gate:
                 await self._reserve()
                 reserved = True
             else:
+                self._slots.clear()
                 return self.pace.grant(now, waited=now - since)
 
     async def _reserve(self) -> None:
-        """Wait for a slot of every limit that others keep too; one that is given up is lost."""
-        for limiter in self._shared:
-            seconds = await limiter.reserve()
+        """Wait for a slot of every limit that others keep too.
+
+        A slot that was waited for in vain (cancelled, or the gate was closed) is the next one's, if it comes
+        in time: giving up again and again would push everybody's turn away.
+        """
+        for place, limiter in enumerate(self._shared):
+            slot = self._slots.pop(place, -math.inf)
+            if slot < anyio.current_time() - _SLOT_LASTS:
+                slot = anyio.current_time() + await limiter.reserve()
+            self._slots[place] = slot
+            seconds = max(0.0, slot - anyio.current_time())
             if seconds > _WORTH_TELLING:
                 self._tell(WaitStarted("rate limit", seconds))
             await anyio.sleep(seconds)

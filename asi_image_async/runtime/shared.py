@@ -122,7 +122,10 @@ class SharedLimit:
                 await anyio.sleep(_PAUSE)
 
     def _transact(self, n: int, closed_until: float) -> float:
-        """All of it under SQLite's lock. Opened anew each time: what is there now is what counts."""
+        """All of it under SQLite's lock. Opened anew each time: what is there now is what counts.
+
+        SQLite itself refuses to write to a file that has lost its name since it was opened.
+        """
         if self._private:
             self.path.parent.mkdir(mode=0o700, exist_ok=True)
             found = self.path.parent.lstat()
@@ -131,14 +134,11 @@ class SharedLimit:
                 raise PermissionError(f"{self.path.parent} is not a folder that only this user may enter")
         elif not self._token:  # a folder that was there and is gone may be a disk that comes back
             self.path.parent.mkdir(parents=True, exist_ok=True)
-        before = self.path.stat() if self.path.exists() else None
         with closing(sqlite3.connect(self.path, timeout=_BUSY, isolation_level=None)) as database:
             # What a killed process wrote, the system has. A power cut may lose the slots, which are old by
             # the time the machine is back; to wait for the disk would cost each request more than that.
             database.execute("PRAGMA synchronous = OFF")
             database.execute("BEGIN IMMEDIATE")
-            if before and not os.path.samestat(before, self.path.stat()):
-                raise OSError("the file was replaced while it was opened")
             now = self._clock()  # under the lock: the order of asking is the order of times
             state = self._understand(database, now)
             state.closed = max(state.closed, closed_until)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
@@ -17,6 +15,7 @@ from aiohttp.http import StreamWriter
 from pydantic import SecretStr
 from yarl import URL
 
+from ..core.links import as_written, check_link, is_private, refused_link
 from ..errors import APIConnectionError, APIError, APITimeoutError, InvalidResponseError
 
 __all__ = ["Response", "Transport"]
@@ -26,9 +25,6 @@ _KEEP_ALIVE = 15.0
 _ERROR_BODY_BYTES = 64 * 2**10
 _MAX_LINK_HOPS = 5
 _SHORTEST_SECRET = 8  # a shorter one is a stand-in, and a part of ordinary words
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last four bytes are an IPv4 address
-_GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # RFC 4291, 2.4: all that is given out on the internet
-_PLAIN = re.compile(r"[!-~]+")  # no blank, no control character, nothing beyond ASCII
 _USER_AGENT = f"asi-image-async/{version('asi_image_async')} aiohttp/{aiohttp.__version__}"
 
 
@@ -152,8 +148,8 @@ class Transport:
         link = url
         try:
             for _ in range(_MAX_LINK_HOPS):
-                target = _as_written(link)
-                self._check_link(target)
+                target = as_written(link)
+                check_link(target, self._endpoint)
                 async with self._link_client().get(
                     target, timeout=self._timeout, allow_redirects=False, raise_for_status=False
                 ) as response:
@@ -168,17 +164,10 @@ class Transport:
                     link = urljoin(link, location)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             if isinstance(error, ValueError) and not isinstance(error, OSError):  # a bad certificate is both
-                raise _refused(url, "it is not a web address") from error
+                raise refused_link(url, "it is not a web address") from error
             failed = self._translate(error, maybe_billed=True)
             raise type(failed)(f"{failed} (the picture's link: {url})", maybe_billed=True) from error
         raise InvalidResponseError(f"the picture's link redirects too often: {url}", maybe_billed=True)
-
-    def _check_link(self, url: URL) -> None:
-        same_origin = url.origin() == self._endpoint.origin()
-        if url.scheme != "https" and not same_origin:
-            raise _refused(url, "it is neither https nor from the service's own origin")
-        if url.host != self._endpoint.host and _is_private(url.host or ""):
-            raise _refused(url, "its address is private")
 
     def _link_client(self) -> aiohttp.ClientSession:
         # A client of its own: no key, no cookies, none of a user's headers, and every name it
@@ -257,51 +246,6 @@ def _forget_key(error: Exception) -> None:
         error.args = (error.request_info, error.history)
 
 
-def _as_written(link: str) -> URL:
-    """The URL of a link, its path and query letter by letter: a signature may cover them.
-
-    yarl would write `%2F` in a query as `/`, which means the same and signs otherwise.
-    """
-    url = URL(link)
-    if not _PLAIN.fullmatch(link) or not url.host:
-        return url
-    parts = urlsplit(link)
-    return URL.build(
-        scheme=url.scheme,
-        authority=url.raw_authority,
-        path=parts.path or "/",
-        query_string=parts.query,
-        encoded=True,
-    )
-
-
-def _refused(url: URL | str, why: str) -> InvalidResponseError:
-    return InvalidResponseError(
-        f"the picture's link is not followed: {why}: {url}",
-        hint="Fetch it yourself if you trust it.",
-        maybe_billed=True,
-    )
-
-
-def _is_private(host: str) -> bool:
-    """Whether `host` is an address that is not of the public internet; a name is not."""
-    host = host.split("%")[0].rstrip(".")
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        try:  # sockets also take 2130706433, 0x7f.1 and 0177.0.0.1 for 127.0.0.1
-            address = ipaddress.IPv4Address(socket.inet_aton(host))
-        except (OSError, ValueError):
-            return False
-    if isinstance(address, ipaddress.IPv6Address):
-        inner = address.ipv4_mapped or address.sixtofour or (address in _NAT64 and address.packed[12:])
-        if inner:
-            return _is_private(str(ipaddress.IPv4Address(inner)))
-        if address not in _GLOBAL_UNICAST:
-            return True
-    return not address.is_global or address.is_multicast
-
-
 class _PublicResolver(AbstractResolver):
     """Resolves names to public addresses only, but for one host."""
 
@@ -313,7 +257,7 @@ class _PublicResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         found = await self._resolver.resolve(host, port, family)
-        public = [entry for entry in found if not _is_private(entry["host"])]
+        public = [entry for entry in found if not is_private(entry["host"])]
         if public or host == self._allowed:
             return public or found
         raise OSError(None, f"{host} has no public address")

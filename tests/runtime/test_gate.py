@@ -176,6 +176,20 @@ def test_a_limit_that_others_keep_too_is_asked_for_every_request_and_told_of_ref
     assert limiter.penalties == [pytest.approx(9.0, abs=1.0)]
 
 
+def test_a_shared_slot_that_was_waited_for_in_vain_is_the_next_ones() -> None:
+    limiter = Together()
+
+    async def main() -> list[float]:
+        door = Gate([], 100, lambda _: None, [limiter])
+        times = [await enter(door)]
+        for _ in range(5):
+            with anyio.move_on_after(0.1):
+                await enter(door)
+        return times + await enter_all(door, 2)
+
+    assert on_a_fake_clock(main()) == pytest.approx([0, 1, 2], abs=0.01)
+
+
 # The gate before services that are strict in one way or another
 
 

@@ -53,10 +53,22 @@ class Clock:
 
 
 async def waits(limit: SharedLimit) -> bool:
-    with anyio.move_on_after(0.15):
+    trying, real = list[int](), limit._transact
+
+    def tell(n: int, closed_until: float) -> float:
+        trying.append(1)
+        try:
+            return real(n, closed_until)
+        finally:
+            trying.pop()
+
+    limit._transact = tell  # type: ignore[method-assign]
+    with anyio.move_on_after(0.15) as scope:
         await limit.reserve()
-        return False
-    return True
+    while trying:  # the try that was given up is not to find the file mended
+        await anyio.sleep(0.005)
+    limit._transact = real  # type: ignore[method-assign]
+    return scope.cancelled_caught
 
 
 async def soon(limit: SharedLimit) -> float:
@@ -305,8 +317,8 @@ async def test_a_damaged_file_makes_it_wait_and_say_so_once(
     await limit.reserve()
     whole = place.read_bytes()
     damage(place)
-    assert await waits(limit)
-    assert await waits(SharedLimit(2, 60, place, clock=clock))
+    stranger = SharedLimit(2, 60, place, clock=clock)
+    assert await asyncio.gather(waits(limit), waits(stranger)) == [True, True]
     assert [record.name for record in caplog.records] == ["asi_image_async"] * 2
     assert str(place) in caplog.text
     if place.is_dir():
@@ -391,7 +403,10 @@ async def test_what_cannot_be_written_is_waited_for(trouble: Callable[[Path], ob
         assert await soon(limit) == pytest.approx(60 + margin(60))
 
 
-async def test_while_the_file_is_locked_the_loop_goes_on_and_giving_up_takes_no_time(place: Path) -> None:
+async def test_while_the_file_is_locked_the_loop_goes_on_and_giving_up_takes_no_time(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "_BUSY", 0.8)
     limit = SharedLimit(100, 1, place)
     await limit.reserve()
     with closing(sqlite3.connect(place, isolation_level=None)) as holder:
@@ -406,6 +421,33 @@ async def test_while_the_file_is_locked_the_loop_goes_on_and_giving_up_takes_no_
         assert time.monotonic() - begun < 0.5
         assert ticks >= 5
     await soon(limit)
+
+
+@on_unix
+async def test_a_file_that_is_replaced_while_its_lock_is_waited_for_is_left_alone(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared, "_BUSY", 2.0)
+    clock = Clock()
+    old = SharedLimit(1, 60, place, clock=clock)
+    await old.reserve()
+    clock.now += 100
+    with closing(sqlite3.connect(place, isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        asking = asyncio.create_task(old.reserve())
+        await anyio.sleep(0.1)
+        place.unlink()
+        assert await SharedLimit(1, 60, place, clock=clock).reserve() == 0
+    assert await asking == pytest.approx(60 + margin(60))
+
+
+async def test_it_needs_none_of_the_common_threads(place: Path) -> None:
+    async with anyio.create_task_group() as group:
+        for _ in range(int(anyio.to_thread.current_default_thread_limiter().total_tokens)):
+            group.start_soon(anyio.to_thread.run_sync, time.sleep, 0.4)
+        await anyio.sleep(0)
+        with anyio.fail_after(0.3):
+            await SharedLimit(1, 60, place).reserve()
 
 
 async def test_what_was_cancelled_loses_its_own_slot_at_most(place: Path) -> None:

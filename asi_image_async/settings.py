@@ -1,0 +1,68 @@
+"""What a session is told, checked: the key, the address, and numbers."""
+
+from __future__ import annotations
+
+import math
+import os
+
+from pydantic import SecretStr
+from yarl import URL
+
+from .errors import ConfigurationError
+
+__all__ = ["find_api_key", "find_base_url", "positive_seconds", "whole_number"]
+
+_DEFAULT_BASE_URL = "https://api.asi1.ai/v1"
+_KEY_VARIABLES = ("ASI_ONE_API_KEY", "ASI1_API_KEY")
+_BASE_URL_VARIABLES = ("ASI_ONE_BASE_URL", "ASI1_BASE_URL")
+
+
+def find_api_key(given: SecretStr | None) -> SecretStr:
+    """The key, without the quotes and blanks that an .env file leaves on it."""
+    own = given.get_secret_value() if given is not None else None
+    for value in (own, *map(os.environ.get, _KEY_VARIABLES)):
+        key = (value or "").strip().strip("\"'").strip()
+        if key:
+            break
+    else:
+        raise ConfigurationError(
+            f"there is no API key: {_KEY_VARIABLES[0]} is not set",
+            hint=f"Set {_KEY_VARIABLES[0]} (or {_KEY_VARIABLES[1]}), or pass api_key.",
+        )
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise ConfigurationError(
+            "the API key has a line break, a blank or a character that no key has in it",
+            hint=f"Copy it again, on one line, into {_KEY_VARIABLES[0]}.",
+        )
+    return SecretStr(key)
+
+
+def find_base_url(given: str | None) -> str:
+    """The base URL, from what was given, the environment, or the documentation."""
+    found = given or next(filter(None, map(os.environ.get, _BASE_URL_VARIABLES)), _DEFAULT_BASE_URL)
+    text = found.strip().strip("\"'").strip().rstrip("/").removesuffix("/image/generate")
+    try:
+        url = URL(text)
+        valid = url.scheme in ("http", "https") and bool(url.host)
+    except ValueError:
+        valid = False
+    if not valid:
+        raise ConfigurationError(
+            f"{found!r} is not a base URL",
+            hint=f"Write it with its scheme, such as {_DEFAULT_BASE_URL}.",
+        )
+    return text
+
+
+def whole_number(value: int, name: str) -> int:
+    """A whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} must be a whole number of at least 1, not {value!r}")
+    return value
+
+
+def positive_seconds(value: float, name: str) -> float:
+    """A positive number of seconds."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
+        raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
+    return float(value)
