@@ -187,7 +187,7 @@ async def grow_until_done(
     # Each is full at another moment: before the journal is there, in it, in a picture, in a line.
     sizes = [24, 60, 130, 230]
     stops = 0
-    for size in [*sizes, 500 + 12 * len(prompts) * len(data) // (10 * KB)]:
+    for size in [*sizes, 4096]:
         disk.size(size)
         report = await run(service, out, prompts)
         nothing_is_half(out, data)
