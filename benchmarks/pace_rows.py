@@ -53,7 +53,8 @@ def per_thousand(result: Result) -> float | None:
 def efficiency(row: Row, result: Result) -> Figures:
     """How near to the least time that the limit allows for as many pictures as were delivered.
 
-    For what was *delivered*: who gives up on nine of ten is soon done, and no faster for it.
+    For what was *delivered*: who gives up on nine of ten is soon done, and no faster for it. The ideal is
+    of arrivals; that the last picture takes its 0.1 s too is counted against everyone.
     """
     ideal = make_limit(row.limit).ideal_seconds(result.delivered)
     return {

@@ -99,6 +99,7 @@ class Pace:
         self._refused: Turn | None = None
         self._pauses: Iterator[tuple[float, float]] = iter(())
         self._trying = 0.0
+        self._asked = 0.0
         self._probe: Turn | None = None
         self._patience = _CONFIRMED
 
@@ -183,6 +184,7 @@ class Pace:
             self._cut(turn)
             self._pauses = self._ladder(turn)
         self._trying, reopens = next(self._pauses)
+        self._asked = retry_after or 0.0
         if retry_after:
             self._trying = max(self._per, _usual(retry_after))
             reopens = max(floor, now + 2 * self.interval)
@@ -213,10 +215,12 @@ class Pace:
     def _hold(self, now: float, *, new: bool) -> None:
         """When to try for more: soon where the pace is a first guess, rarely after that.
 
-        At a slow pace each try is a refusal of some weight, so a new guess is left alone there too.
+        At a slow pace each try is a refusal of some weight, so a new guess is left alone there too; and
+        where the service asks for a wait, a refusal costs that wait, and was no guess.
         """
         self._step = _FIRST_STEP
-        hold = (2 if new and self._per <= 10 else 10) * self._per
+        guess = new and self._per <= 10 and not self._asked
+        hold = 2 * self._per if guess else max(10 * self._per, 20 * self._asked)
         self._grow_at = now + min(_LONGEST_HOLD, max(1.0, hold))
 
     def _ladder(self, turn: Turn) -> Iterator[tuple[float, float]]:

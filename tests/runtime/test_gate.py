@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Callable
 from itertools import pairwise
@@ -273,11 +274,23 @@ def test_told_50_a_second_a_bucket_with_a_small_burst_refuses_in_the_first_secon
     assert times[-1] <= 19.8 / 0.95
 
 
-@pytest.mark.parametrize("retry_after", [True, False])
-def test_not_told_it_finds_20_a_second(retry_after: bool) -> None:
-    times, refusals = on_a_fake_clock(
-        ask(gate(None, 32), window(20, 1, retry_after=retry_after), 32, 400, seconds=HOUR)
-    )
+def in_whole_seconds(limiter: Limiter) -> Limiter:
+    """As the header is written by most: rounded up."""
+
+    def rounding(now: float) -> tuple[bool, float | None]:
+        passed, retry_after = limiter(now)
+        return passed, None if retry_after is None else float(math.ceil(retry_after))
+
+    return rounding
+
+
+@pytest.mark.parametrize(
+    "service",
+    [window(20, 1), window(20, 1, retry_after=True), in_whole_seconds(window(20, 1, retry_after=True))],
+    ids=["no Retry-After", "Retry-After", "Retry-After in whole seconds"],
+)
+def test_not_told_it_finds_20_a_second(service: Limiter) -> None:
+    times, refusals = on_a_fake_clock(ask(gate(None, 32), service, 32, 400, seconds=HOUR))
     assert len(refusals) <= 24
     assert times[-1] <= 19 / 0.85
 
