@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import io
 import re
@@ -184,10 +185,14 @@ class Image:
 
         Returns the path written. Raises OSError.
         """
-        target = Path(path)
+        return await anyio.to_thread.run_sync(self._save, Path(path))
+
+    def _save(self, target: Path) -> Path:
+        if not target.name or target.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "name a file, not a folder", str(target))
         if not target.suffix:
             target = target.with_name(target.name + self.suffix)
-        await anyio.to_thread.run_sync(write_durably, target, self.data)
+        write_durably(target, self.data)
         return target
 
     def to_pil(self) -> PILImage.Image:

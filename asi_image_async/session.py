@@ -34,15 +34,26 @@ from .protocols import Observer, Prompts, Sink
 from .run import Run
 from .runtime.gate import Gate
 from .runtime.journal import Journal
-from .runtime.pump import Brake, pump
+from .runtime.pump import Brake, each, pump
 from .runtime.shared import SharedLimit
 from .runtime.transport import Transport
-from .settings import find_api_key, find_base_url, positive_seconds, whole_number
+from .settings import (
+    check_http,
+    check_observer,
+    find_api_key,
+    find_base_url,
+    hide_key,
+    positive_seconds,
+    whole_number,
+)
 from .sinks.callback import CallbackSink
 
 __all__ = ["ImageSession"]
 
 logger = logging.getLogger("asi_image_async")
+
+
+_DEFAULTS = {"size": "1024x1024", "model": "asi1-mini"}
 
 
 class ImageSession:
@@ -71,15 +82,15 @@ class ImageSession:
         http: aiohttp.ClientSession | None = None,
         observer: Observer | None = None,
     ) -> None:
-        self._key = SecretStr(api_key) if isinstance(api_key, str) else api_key
+        self._key = hide_key(api_key)
         self._base_url = find_base_url(base_url)
         self._width = whole_number(max_concurrency, "max_concurrency")
         self._limits = parse_rate_limits(rate_limit)
         self._policy = parse_retry(retry)
         self._timeout = positive_seconds(timeout, "timeout")
         self._max_response_bytes = whole_number(max_response_bytes, "max_response_bytes")
-        self._http = http
-        self._observer = observer
+        self._http = check_http(http)
+        self._observer = check_observer(observer)
         self._observer_failed = False
         self._usage = Usage()
         self._id = secrets.token_bytes(8)
@@ -92,6 +103,8 @@ class ImageSession:
         return self._usage
 
     async def __aenter__(self) -> Self:
+        if self._open is not None:
+            raise ConfigurationError("the session is open already", hint="Make another for another block.")
         transport = Transport(
             base_url=self._base_url,
             api_key=find_api_key(self._key),
@@ -132,10 +145,13 @@ class ImageSession:
         Raises ConfigurationError for a request that is none, before anything is sent, and APIError where
         there is no picture.
         """
-        if isinstance(prompt, ImageRequest) and extra:
-            raise ConfigurationError(
-                f"{', '.join(extra)} beside an ImageRequest", hint="Put extra fields into the ImageRequest."
-            )
+        if isinstance(prompt, ImageRequest):
+            beside = {"size": size, "model": model} | extra
+            given = [name for name, value in beside.items() if value != _DEFAULTS.get(name)]
+            if given:
+                raise ConfigurationError(
+                    f"{', '.join(given)} beside an ImageRequest", hint="Say it in the ImageRequest."
+                )
         request = ImageRequest.of(prompt, size=size, model=model, **extra)
         item = Item(request, idempotency_key=secrets.token_hex(16))
         return await self._exchange().ask(item, Brake())
@@ -161,6 +177,8 @@ class ImageSession:
         _many(prompts)
         if isinstance(prompts, Sequence) and not return_exceptions:
             prompts = [ImageRequest.of(prompt) for prompt in prompts]
+        elif return_exceptions and not isinstance(prompts, Sequence):  # each is to have its place
+            prompts = [prompt async for prompt in each(prompts)]
         batch = Batch(self._exchange(), self._policy, self._usage)
         found: dict[int, Generation | AsiImageError] = {}
         async with self._outcomes(batch, prompts) as outcomes:
@@ -171,7 +189,7 @@ class ImageSession:
         if batch.stopped_by is not None:
             if not return_exceptions:
                 raise batch.stopped_by
-            length = len(prompts) if isinstance(prompts, Sized) else max(found, default=0) + 1
+            length = len(prompts) if isinstance(prompts, Sized) else 0
             found = {index: found.get(index, batch.stopped_by) for index in range(length)}
         return [found[index] for index in sorted(found)]
 

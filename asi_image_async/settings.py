@@ -2,19 +2,43 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 
+import aiohttp
 from pydantic import SecretStr
 from yarl import URL
 
 from .errors import ConfigurationError
+from .protocols import Observer
 
 __all__ = ["find_api_key", "find_base_url", "positive_seconds", "whole_number"]
 
 _DEFAULT_BASE_URL = "https://api.asi1.ai/v1"
 _KEY_VARIABLES = ("ASI_ONE_API_KEY", "ASI1_API_KEY")
 _BASE_URL_VARIABLES = ("ASI_ONE_BASE_URL", "ASI1_BASE_URL")
+
+
+def hide_key(given: object) -> SecretStr | None:
+    """A key that nothing shows."""
+    if given is not None and not isinstance(given, str | SecretStr):
+        raise ConfigurationError(f"api_key must be text, not {type(given).__name__}")
+    return SecretStr(given) if isinstance(given, str) else given
+
+
+def check_http(given: aiohttp.ClientSession | None) -> aiohttp.ClientSession | None:
+    """A client of the user's, if it is one."""
+    if given is not None and not isinstance(given, aiohttp.ClientSession):
+        raise ConfigurationError(f"http must be an aiohttp.ClientSession, not {type(given).__name__}")
+    return given
+
+
+def check_observer(given: Observer | None) -> Observer | None:
+    """A function to call with every event; one that is async would never be awaited."""
+    if given is not None and (not callable(given) or inspect.iscoroutinefunction(given)):
+        raise ConfigurationError("observer must be an ordinary function", hint="It may start a task.")
+    return given
 
 
 def find_api_key(given: SecretStr | None) -> SecretStr:
@@ -39,6 +63,8 @@ def find_api_key(given: SecretStr | None) -> SecretStr:
 
 def find_base_url(given: str | None) -> str:
     """The base URL, from what was given, the environment, or the documentation."""
+    if given is not None and not isinstance(given, str):
+        raise ConfigurationError(f"base_url must be text, not {type(given).__name__}")
     found = given or next(filter(None, map(os.environ.get, _BASE_URL_VARIABLES)), _DEFAULT_BASE_URL)
     text = found.strip().strip("\"'").strip().rstrip("/").removesuffix("/image/generate")
     try:

@@ -207,3 +207,15 @@ def test_an_outcome_is_ok_or_raises_its_own_error(generation: Generation) -> Non
 )
 def test_a_report_is_ok_where_every_prompt_is_a_picture(counts: dict[str, Any], ok: bool) -> None:
     assert RunReport(**counts).ok is ok
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("name", ["", "folder"])
+async def test_a_picture_is_not_saved_beside_a_folder_of_that_name(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder").mkdir()
+    with pytest.raises(IsADirectoryError):
+        await Image(b"x", "image/jpeg", ".jpg", 1, 1).save(name)
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "folder"]

@@ -53,3 +53,13 @@ def test_errors_are_found_by_what_they_are() -> None:
     assert issubclass(errors.ConfigurationError, ValueError)
     for name in ERRORS:
         assert issubclass(getattr(errors, name), errors.AsiImageError)
+
+
+def test_the_names_are_found_without_an_import_of_their_rooms() -> None:
+    program = (
+        "import asi_image_async as a, sys; assert 'aiohttp' not in sys.modules;"
+        "a.ImageSession; a.errors.APIError; assert set(a.__all__) <= set(dir(a)); print(a.Usage.__name__)"
+    )
+    shown = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "Usage"
+    assert not hasattr(asi_image_async, "nothing_of_the_kind")

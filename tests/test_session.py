@@ -95,11 +95,16 @@ async def test_a_key_that_cannot_be_one_is_refused_without_being_shown(key: str)
         {"base_url": "ftp://api.asi1.ai"},
         {"base_url": "https://"},
         {"max_response_bytes": 0},
+        {"api_key": 5},
+        {"base_url": 5},
+        {"http": "nope"},
+        {"observer": 5},
+        {"observer": asyncio.sleep},
     ],
 )
 def test_a_wrong_setting_is_told_at_once(settings: dict[str, object]) -> None:
     with pytest.raises(ConfigurationError):
-        ImageSession(KEY, **settings)  # type: ignore[arg-type]
+        ImageSession(**{"api_key": KEY} | settings)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "/image/generate", "/image/generate/"])
@@ -285,6 +290,37 @@ async def test_a_refused_key_fills_every_place_and_is_asked_about_no_more(servic
     assert len(results) == 50
     assert all(isinstance(result, AuthenticationError) for result in results)
     assert len(service.bodies) <= 2
+
+
+async def test_a_generator_has_a_place_for_each_error_too(service: Service) -> None:
+    service.says(lambda: reply({"message": "failed to authenticate user"}, 401))
+    async with ImageSession(KEY, base_url=service.base_url, max_concurrency=2) as session:
+        results = await session.gather((f"{n}" for n in range(12)), return_exceptions=True)
+    assert len(results) == 12
+    assert all(isinstance(result, AuthenticationError) for result in results)
+
+
+async def test_a_session_is_not_entered_twice_at_once(session: ImageSession) -> None:
+    with pytest.raises(ConfigurationError, match="open already"):
+        await session.__aenter__()
+    assert (await session.generate("a cat")).image.data == JPEG
+
+
+async def test_a_closed_http_session_is_named(service: Service) -> None:
+    http = aiohttp.ClientSession()
+    await http.close()
+    async with ImageSession(KEY, base_url=service.base_url, http=http) as session:
+        with pytest.raises(ConfigurationError, match="not open"):
+            await session.generate("a cat")
+
+
+@pytest.mark.parametrize("beside", [{"size": "512x512"}, {"model": "asi1"}, {"seed": 7}])
+async def test_what_is_said_beside_a_request_is_refused_rather_than_ignored(
+    service: Service, session: ImageSession, beside: dict[str, object]
+) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(beside))):
+        await session.generate(ImageRequest(prompt="a cat"), **beside)  # type: ignore[arg-type]
+    assert service.bodies == []
 
 
 async def test_no_more_requests_are_in_flight_than_allowed(service: Service) -> None:

@@ -153,14 +153,22 @@ class Progress:
     def report(self) -> RunReport:
         """The sums of a run that was cut short; what was in flight may have been billed."""
         return RunReport(
-            total=max(self._stored + self.skipped + self.failed + self.unknown + self.in_flight, 0),
+            total=self.total,
             succeeded=self._stored,
             failed=self.failed,
             unknown=self.unknown + self.in_flight,
             skipped=self.skipped,
             requests=self.usage.requests,
             retries=self.usage.retries,
+            retries_by_reason=dict(self.usage.retries_by_reason),
             throttled=self.usage.throttled,
+            billed_at_least=self.usage.billed_at_least,
+            billed_at_most=self.usage.billed_at_most + self.in_flight,
+            bytes_received=self.usage.bytes_received,
+            waited=self.usage.waited,
+            latency_p50=self.usage.latency_p50,
+            latency_p95=self.usage.latency_p95,
+            latency_p99=self.usage.latency_p99,
             bytes_written=self._bytes_written,
             elapsed=self.elapsed,
         )

@@ -39,7 +39,9 @@ def _reasons(summary: JournalSummary) -> list[dict[str, Any]]:
 
 
 def _as_json(summary: JournalSummary, reasons: list[dict[str, Any]]) -> dict[str, Any]:
-    counts = {name: getattr(summary, name) for name in ("total", "done", "failed", "unknown", "left")}
+    counts = {
+        name: getattr(summary, name) for name in ("total", "done", "failed", "unknown", "left", "earlier")
+    }
     return {**counts, "reasons": reasons[:100]}
 
 
@@ -48,6 +50,8 @@ def _tell(summary: JournalSummary, reasons: list[dict[str, Any]]) -> None:
     if summary.unknown:
         parts.append(f"{summary.unknown} unknown (may have been billed without a picture)")
     parts.append("nobody knows how many left" if summary.left is None else f"{summary.left} left")
+    if summary.earlier:
+        parts.append(f"and {summary.earlier} of other lists")
     print_line(", ".join(parts))
     for reason in reasons[:_SHOWN]:
         count, what, example = reason["count"], reason["reason"], reason["example"]

@@ -13,7 +13,7 @@ import anyio
 from anyio.abc import TaskGroup
 from anyio.lowlevel import checkpoint
 
-__all__ = ["Brake", "Stopped", "pump"]
+__all__ = ["Brake", "Stopped", "each", "pump"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -51,6 +51,11 @@ class Brake:
             raise Stopped
 
 
+def each(source: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
+    """Any iterable, asked as an asynchronous one."""
+    return aiter(source) if isinstance(source, AsyncIterable) else _Plain(source)
+
+
 @asynccontextmanager
 async def pump(
     function: Callable[[int, T], Awaitable[R]],
@@ -69,7 +74,7 @@ async def pump(
     What `source` raises comes out of the iterator after the results of what was under way; what
     `function` raises comes out in its result's place. Leaving the block cancels every call.
     """
-    items = aiter(source) if isinstance(source, AsyncIterable) else _Plain(source)
+    items = each(source)
     work = _Work(function, items, width, ordered, brake or Brake())
     try:
         async with anyio.create_task_group() as group:

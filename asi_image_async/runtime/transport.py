@@ -16,7 +16,13 @@ from pydantic import SecretStr
 from yarl import URL
 
 from ..core.links import as_written, check_link, is_private, refused_link
-from ..errors import APIConnectionError, APIError, APITimeoutError, InvalidResponseError
+from ..errors import (
+    APIConnectionError,
+    APIError,
+    APITimeoutError,
+    ConfigurationError,
+    InvalidResponseError,
+)
 
 __all__ = ["Response", "Transport"]
 
@@ -95,8 +101,11 @@ class Transport:
         `maybe_billed` is true on them once any of the body may have left this machine.
         """
         client = self._given or self._own
-        if client is None:
-            raise RuntimeError("the transport is not open")
+        if client is None or client.closed:
+            raise ConfigurationError(
+                "the session is not open",
+                hint="Ask inside `async with`, and keep an http session of yours open.",
+            )
         payload = _Body(body, leaves)
         headers = {
             "Authorization": f"Bearer {self._key.get_secret_value()}",
@@ -150,7 +159,7 @@ class Transport:
             for _ in range(_MAX_LINK_HOPS):
                 target = as_written(link)
                 check_link(target, self._endpoint)
-                async with self._link_client().get(
+                async with self._client_for(target).get(
                     target, timeout=self._timeout, allow_redirects=False, raise_for_status=False
                 ) as response:
                     if response.status == 200:
@@ -168,6 +177,12 @@ class Transport:
             failed = self._translate(error, maybe_billed=True)
             raise type(failed)(f"{failed} (the picture's link: {url})", maybe_billed=True) from error
         raise InvalidResponseError(f"the picture's link redirects too often: {url}", maybe_billed=True)
+
+    def _client_for(self, target: URL) -> aiohttp.ClientSession:
+        # The service's own origin is reached as the service is: by a user's proxy, connector and CA.
+        if self._given is not None and target.origin() == self._endpoint.origin():
+            return self._given
+        return self._link_client()
 
     def _link_client(self) -> aiohttp.ClientSession:
         # A client of its own: no key, no cookies, none of a user's headers, and every name it

@@ -516,9 +516,22 @@ async def test_the_summary_counts_and_shows_the_first_failures(path: Path) -> No
         assert all(detail == "why" and 500 <= int(prompt) < 1000 for _, prompt, detail in during.failures)
     assert read_summary(path, failures=3) == during
     assert len(read_summary(path).failures) == 100
+
+
+async def test_the_summary_is_of_the_last_list_and_says_what_is_of_others(path: Path) -> None:
     async with Journal(path) as journal:
-        await journal.note("total", 900)
-    assert read_summary(path).left == 0
+        for digest in digests(20):
+            await journal.record((await journal.claim(digest)).key, State.DONE, "", spent=1)
+        await journal.record((await journal.claim(b"refused")).key, State.FAILED, "why", "a prompt")
+    async with Journal(path) as journal:  # another list, and it is killed after the tenth
+        await journal.note("total", 15)
+        for digest in digests(5):
+            assert (await journal.claim(digest)).state is State.DONE
+        for number in range(5):
+            await journal.record((await journal.claim(b"new %d" % number)).key, State.DONE, "", spent=1)
+    summary = read_summary(path)
+    assert (summary.total, summary.done, summary.failed, summary.left) == (15, 10, 0, 5)
+    assert (summary.earlier, summary.spent) == (15, 25)
 
 
 async def test_a_look_does_not_disturb_a_run_and_a_run_does_not_disturb_a_look(path: Path) -> None:

@@ -23,6 +23,7 @@ from asi_image_async.errors import (
     APIConnectionError,
     APIError,
     APITimeoutError,
+    ConfigurationError,
     InvalidResponseError,
 )
 from asi_image_async.runtime.transport import Response, Transport
@@ -122,7 +123,7 @@ async def test_a_transport_that_is_not_open_sends_nothing(service: Service) -> N
     transport = Transport(
         base_url=service.base_url, api_key=SecretStr(KEY), timeout=1, max_response_bytes=9, http=None
     )
-    with pytest.raises(RuntimeError, match="not open"):
+    with pytest.raises(ConfigurationError, match="not open"):
         await transport.post(b"{}", "1")
     await transport.close()
 
@@ -459,14 +460,28 @@ async def test_a_link_with_letters_that_no_url_has_is_quoted() -> None:
     assert seen[0].raw_path == "/ein%20gr%C3%B6%C3%9Feres%20Bild.jpg"
 
 
-async def test_a_link_is_fetched_without_what_ones_own_session_adds() -> None:
+async def test_a_link_of_the_service_itself_is_fetched_as_the_service_is_and_without_our_key() -> None:
     seen: list[web.Request] = []
     async with (
         serving(**{"cat.jpg": giving(seen=seen)}) as service,
-        aiohttp.ClientSession(headers={"X-Mine": KEY}, cookies={"mine": KEY}) as http,
+        aiohttp.ClientSession(headers={"X-Mine": "yes"}) as http,
     ):
         assert await fetch(at(service.base_url, "cat.jpg"), service.base_url, http=http) == JPEG
         assert not http.closed
+    assert seen[0].headers["X-Mine"] == "yes"
+    assert KEY not in str(seen[0].headers)
+
+
+async def test_a_link_elsewhere_is_fetched_without_what_ones_own_session_adds(
+    world: World, authority: trustme.CA
+) -> None:
+    seen: list[web.Request] = []
+    async with (
+        secure(authority, "pictures.example", **{"cat.jpg": giving(seen=seen)}) as port,
+        aiohttp.ClientSession(headers={"X-Mine": KEY}, cookies={"mine": KEY}) as http,
+    ):
+        world.leads["93.184.216.34"] = port
+        assert await fetch("https://pictures.example/cat.jpg", http=http) == JPEG
     assert KEY not in str(seen[0].headers)
 
 

@@ -35,13 +35,13 @@ CREATE TABLE items (
     state TEXT NOT NULL,       -- State
     prompt TEXT,               -- of what is not done
     detail TEXT NOT NULL,      -- where the pictures are, or what went wrong
-    updated REAL NOT NULL      -- seconds since the epoch
+    updated REAL NOT NULL,     -- seconds since the epoch
+    run INTEGER NOT NULL       -- the last run whose list had it
 ) WITHOUT ROWID;
 CREATE TABLE sends (
     at REAL NOT NULL,          -- seconds since the epoch
     by BLOB NOT NULL           -- the session that sent it
 );
-CREATE INDEX items_not_done ON items (state) WHERE state != 'done';
 INSERT INTO meta VALUES ('salt', randomblob(16));
 """
 # Whether there is a row that we never wrote. quick_check looks at the pages, and on a connection that
@@ -50,7 +50,8 @@ _STRANGE = """
 SELECT NOT EXISTS (
     SELECT * FROM meta WHERE name = 'salt' AND typeof(value) = 'blob' AND length(value) = 16
 ) OR EXISTS (
-    SELECT * FROM meta WHERE name IN ('total', 'spent') AND typeof(value) != 'integer'
+    SELECT * FROM meta WHERE name IN ('run', 'spent') AND typeof(value) != 'integer'
+    OR name = 'total' AND typeof(value) NOT IN ('integer', 'null')
 ) OR EXISTS (
     SELECT * FROM items
     WHERE typeof(key) != 'blob' OR length(key) != 16 OR typeof(detail) != 'text'
@@ -129,6 +130,8 @@ def open_database(path: Path | None) -> sqlite3.Connection:
             database.executescript(f"BEGIN; {_MARKS} {_TABLES} COMMIT;")
         database.execute(SEEN)
         set_value(database, "holder", f"process {os.getpid()}")
+        set_value(database, "run", (get_value(database, "run") or 0) + 1)
+        set_value(database, "total", None)
     except BaseException:
         database.close()
         raise

@@ -16,16 +16,19 @@ __all__ = ["JournalSummary", "count_states", "read_summary"]
 
 @dataclass(frozen=True)
 class JournalSummary:
-    """What a journal knows.
+    """What a journal knows of the last list that was run.
 
-    `total`: the items of the last list, None if never counted. `failures`: the first few of what failed
-    or is unknown, as (state, prompt, what went wrong).
+    `total`: its items, None if it was never counted. `earlier`: done for other lists. `spent`: images bought
+    or maybe bought, in all. `failures`: the first few of what failed or is unknown, as (state, prompt, what
+    went wrong).
     """
 
     total: int | None
     done: int
     failed: int
     unknown: int
+    earlier: int = 0
+    spent: int = 0
     failures: tuple[tuple[State, str, str], ...] = ()
 
     @property
@@ -69,14 +72,21 @@ def count_states(path: str | Path, digests: Iterable[bytes]) -> Counter[State | 
 
 
 def _summary(database: sqlite3.Connection, failures: int) -> JournalSummary:
-    counts = dict(database.execute("SELECT state, count(*) FROM items GROUP BY state"))
+    run = (get_value(database, "run"),)
+    counts = dict(database.execute("SELECT state, count(*) FROM items WHERE run = ? GROUP BY state", run))
+    (earlier,) = database.execute(
+        "SELECT count(*) FROM items WHERE run != ? AND state = 'done'", run
+    ).fetchone()
     rows = database.execute(
-        "SELECT state, prompt, detail FROM items WHERE state != 'done' LIMIT ?", (failures,)
+        "SELECT state, prompt, detail FROM items WHERE run = ? AND state IN ('failed', 'unknown') LIMIT ?",
+        (*run, failures),
     )
     return JournalSummary(
         total=get_value(database, "total"),
         done=counts.get(State.DONE, 0),
         failed=counts.get(State.FAILED, 0),
         unknown=counts.get(State.UNKNOWN, 0),
+        earlier=earlier,
+        spent=get_value(database, "spent") or 0,
         failures=tuple((State(state), prompt or "", detail) for state, prompt, detail in rows),
     )

@@ -27,6 +27,8 @@ __all__ = ["Journal"]
 T = TypeVar("T")
 
 _LARGEST_GROUP = 1000
+_OF_THIS_RUN = "UPDATE items SET run = (SELECT value FROM meta WHERE name = 'run') WHERE key = ?"
+_WRITE = "REPLACE INTO items VALUES (?, ?, ?, ?, ?, (SELECT value FROM meta WHERE name = 'run'))"
 
 
 class Journal:
@@ -73,7 +75,14 @@ class Journal:
 
     async def claim(self, request_digest: bytes) -> Claim:
         """Take the next item for a request in this run: the first is occurrence 0, and so on."""
-        return await self._do(lambda database: claim(database, request_digest))
+
+        def take(database: sqlite3.Connection) -> Claim:
+            claimed = claim(database, request_digest)
+            if claimed.state is not None:
+                database.execute(_OF_THIS_RUN, (claimed.key,))
+            return claimed
+
+        return await self._do(take)
 
     async def record(
         self, key: bytes, state: State, detail: str, prompt: str | None = None, *, spent: int = 0
@@ -87,7 +96,7 @@ class Journal:
         row = (key, state, prompt, detail, time.time())
 
         def write(database: sqlite3.Connection) -> None:
-            database.execute("REPLACE INTO items VALUES (?, ?, ?, ?, ?)", row)
+            database.execute(_WRITE, row)
             if spent:
                 _spend(database, spent)
 
