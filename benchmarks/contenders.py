@@ -80,7 +80,10 @@ async def ours_with_journal(job: Job) -> Tally:
     from asi_image_async import ImageSession, RetryPolicy
 
     tally = Tally()
-    retry = RetryPolicy(resend_unknown=job.options.get("resend_unknown", False))
+    retry = RetryPolicy(
+        resend_unknown=job.options.get("resend_unknown", False),
+        max_attempts=job.options.get("max_attempts", 4),
+    )
     with tempfile.TemporaryDirectory() as folder:
         for _ in range(job.options.get("runs", 1)):
             async with ImageSession(

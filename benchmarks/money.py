@@ -25,7 +25,8 @@ _ALLOWED = 120.0
 OURS = (
     Entry("ours, default", "ours with journal"),
     Entry("ours, and the same batch again", "ours with journal", {"runs": 2}),
-    Entry("ours, resend_unknown=True", "ours with journal", {"resend_unknown": True}),
+    # One in five lost, four times in a row, befalls one prompt in 625: eight attempts are enough for 200.
+    Entry("ours, resend_unknown, 8 tries", "ours with journal", {"resend_unknown": True, "max_attempts": 8}),
 )
 RIVALS = (
     Entry("openai, defaults", "openai"),
@@ -140,12 +141,11 @@ def _kept(tables: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     default, resent = (found["lost", entry.label] for entry in (OURS[0], OURS[2]))
     killed = found["killed", KILLED[0].label]
     wanted = [
-        ("default: paid per delivered 1.000, to the letter",
-         max(each["paid per delivered"] for each in default), 1),
+        ("default: billed per prompt 1.000", max(each["billed per prompt"] for each in default), 1),
         ("default: no prompt billed twice", max(each["billed twice"] for each in default), 0),
         ("default: paid for and neither delivered nor reported as unknown",
          max(each["paid"] - each["delivered"] - each["unknown"] for each in default), 0),
-        ("resend_unknown=True: not delivered", max(_COUNT - each["delivered"] for each in resent), 0),
+        ("resend_unknown, 8 tries: not delivered", max(_COUNT - each["delivered"] for each in resent), 0),
         ("after a kill: bought again beyond what was in flight, kills x width",
          max(0, *(each["bought again"] - each["kills x width"] for each in killed)), 0),
     ]  # fmt: skip

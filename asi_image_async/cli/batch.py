@@ -73,12 +73,12 @@ def batch(options: BatchOptions) -> int:
         voice.say("reading prompts from the keyboard, one a line; Ctrl-D ends them")
     prompts = FirstFew(read_prompts(options.prompts, size=options.size, model=options.model), options.limit)
     options.service.session()  # a wrong option is told before anything else is done
-    budget(None, options.max_cost, options.price)
+    affordable = budget(None, options.max_cost, options.price)
     destination = Destination(options.out, emulate=options.service.emulate)
     destination.check()
     if options.dry_run:
         limits = parse_rate_limits(options.service.rates) or ()
-        plan = make_plan(prompts, destination, limits, again=options.ask_unknown_again)
+        plan = make_plan(prompts, destination, limits, again=options.ask_unknown_again, affordable=affordable)
         tell_plan(plan, options.service, json=options.json)
         return 0
     return run_loop(_Run(options, prompts, destination, voice).finish())

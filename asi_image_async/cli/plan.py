@@ -11,7 +11,7 @@ from typing import Protocol
 from ..core.naming import digest
 from ..models import ImageRequest
 from ..policies import RateLimit
-from ..runtime.journal import State, count_states
+from ..runtime.journal import State, count_states, read_summary
 from .destination import Destination
 from .forecast import seconds_at_least
 from .service import ServiceOptions
@@ -46,12 +46,21 @@ class Plan:
 
 
 def make_plan(
-    prompts: Requests, destination: Destination, limits: Sequence[RateLimit], *, again: bool
+    prompts: Requests,
+    destination: Destination,
+    limits: Sequence[RateLimit],
+    *,
+    again: bool,
+    affordable: int | None = None,
 ) -> Plan:
     """Look at every request and at the journal, without holding it. Raises JournalError."""
     states = count_states(destination.journal, map(digest, prompts))
     done, unknown = states[State.DONE], states[State.UNKNOWN]
     to_ask = len(prompts) - done - (0 if again else unknown)
+    if affordable is not None:
+        journal = destination.journal
+        spent = read_summary(journal, failures=0).spent if journal.is_file() else 0
+        to_ask = min(to_ask, max(0, affordable - spent))
     sizes, models, sent, kept = _kinds(prompts)
     return Plan(
         destination=destination.name,

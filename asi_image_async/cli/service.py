@@ -29,6 +29,10 @@ class ServiceOptions:
 
     def session(self, observer: Observer | None = None, base_url: str | None = None) -> ImageSession:
         """A session to enter; raises ConfigurationError for a wrong option."""
+        if self.emulate and self.base_url is not None:
+            raise ConfigurationError(
+                "--emulate and --base-url exclude each other", hint="Leave one of them out."
+            )
         return ImageSession(
             _STAND_IN_KEY if self.emulate else None,
             base_url=base_url or self.base_url,
@@ -43,8 +47,6 @@ class ServiceOptions:
 @asynccontextmanager
 async def open_session(options: ServiceOptions, observer: Observer) -> AsyncIterator[ImageSession]:
     """The session, open; with `emulate`, the emulator runs beside it. Raises ConfigurationError."""
-    if options.emulate and options.base_url is not None:
-        raise ConfigurationError("--emulate and --base-url exclude each other", hint="Leave one of them out.")
     async with AsyncExitStack() as stack:
         base_url = await stack.enter_async_context(_emulator()) if options.emulate else None
         yield await stack.enter_async_context(options.session(observer, base_url))

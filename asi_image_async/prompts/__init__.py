@@ -46,7 +46,7 @@ def read_prompts(
     ImageRequest.of("a fox", **defaults)  # what is wrong with the options is not the fault of line 1
     if str(path_or_dash) == "-":
         name, file = "standard input", _spool(stdin or _standard_input())
-        kind = ".jsonl" if _begins_with_brace(file) else ".txt"
+        kind = _kind_of(file)
     else:
         path = Path(path_or_dash)
         name, file, kind = path.name, _open(path), path.suffix.lower()
@@ -148,6 +148,14 @@ def _spool(stream: BinaryIO) -> BinaryIO:
     return cast("BinaryIO", file)
 
 
-def _begins_with_brace(file: BinaryIO) -> bool:
+def _kind_of(file: BinaryIO) -> str:
+    """What standard input holds, told by its first line: an object, a table's header, or a prompt."""
     lines = numbered_lines(file, Problems(""))
-    return next((line.lstrip() for line in lines if line.strip()), "").startswith("{")
+    first = next((line.strip() for line in lines if line.strip()), "")
+    if first.startswith("{"):
+        return ".jsonl"
+    for kind, separator in ((".tsv", "\t"), (".csv", ",")):
+        cells = [cell.strip().strip('"').casefold() for cell in first.split(separator)]
+        if len(cells) > 1 and "prompt" in cells:
+            return kind
+    return ".txt"

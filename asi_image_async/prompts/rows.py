@@ -59,7 +59,7 @@ def _json_lines(lines: Iterable[str], problems: Problems) -> Iterator[tuple[int,
         if not line.strip():
             continue
         try:
-            value = from_json(line, allow_inf_nan=False)
+            value = from_json(line.strip(), allow_inf_nan=False)
         except ValueError as error:
             reason = str(error).replace(" at line 1 column", " at column")
             problems.add(number, f"not JSON: {reason}", _JSON_HINT)

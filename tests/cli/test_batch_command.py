@@ -350,3 +350,21 @@ def test_a_days_share_that_is_spent_ends_the_batch_with_4_where_that_is_asked_fo
         assert ended.json["succeeded"] == made
         assert "until" in ended.json["stopped_by"]["message"]
     assert asi_emulator.requests == 2
+
+
+@quick
+def test_a_dry_run_knows_what_the_budget_leaves(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    line = ("batch", prompts, "--out", "out", "--max-cost", "0.02", "--price", "0.01")
+    assert asi_image(*line, "--dry-run", "--json").json["to_ask"] == 2
+    asi_image(*line)
+    assert asi_image(*line, "--dry-run", "--json").json["to_ask"] == 0
+    assert asi_emulator.requests == 2
+
+
+@quick
+def test_a_table_on_standard_input_is_read_as_one(asi_image: Run, asi_emulator: Emulator) -> None:
+    ended = asi_image("batch", "-", "--out", "out", stdin="id,prompt\n7,a cat\n")
+    assert ended.status == 0, ended.err
+    assert [received.prompt for received in asi_emulator.received] == ["a cat"]
