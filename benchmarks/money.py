@@ -131,7 +131,7 @@ async def _killed(
 
 
 def _kept(tables: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What issue 3 promises of ours, and what was found; the worst repetition counts."""
+    """What we promise of ours, and what was found; the worst repetition counts."""
     found = {
         (table["table"], line["contender"]): line["each"]
         for table in tables

@@ -17,7 +17,7 @@ from .pace_rows import ROWS, Row
 from .race import Entry, Result, race, races
 from .tables import machine, medians, print_machine, print_promises, print_table
 
-# What issue 3 says of ours: row, figure, whether it is a floor or a ceiling, and the number.
+# What we promise of ours: row, figure, whether it is a floor or a ceiling, and the number.
 PROMISES = (
     ("a", "429s / 1,000", "at most", 0),
     ("a", "efficiency", "at least", 0.93),

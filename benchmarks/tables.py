@@ -84,7 +84,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 def print_promises(promises: Sequence[Mapping[str, Any]]) -> None:
     """Each figure that was promised, and whether it is kept."""
-    print("\nPromised (issue 3), and found")
+    print("\nPromised, and found")
     for each in promises:
         mark = "ok    " if each["kept"] else "MISSED"
         print(f"  {mark} {each['promise']}: {show(each['found'])}")
