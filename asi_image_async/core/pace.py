@@ -22,6 +22,7 @@ _FIRST_ALLOWANCE = 2
 _GENTLE = 8  # up to here the allowance doubles with each round of replies; then it grows by half
 _FIRST_STEP = 0.05
 _LONGEST_HOLD = 600.0
+_BREATH = 0.05  # seconds: which of a burst is refused is not always the last to be let go
 _KEPT = 10_000  # of the turns of the past
 
 
@@ -260,8 +261,9 @@ class Pace:
         self._grow_at = now + max(1.0, 4 * self.interval)
 
     def _count_before(self, turn: Turn, per: float) -> int:
-        """How many were let through in the window that ended with this turn."""
-        return sum(not t.refused and turn.granted - per < t.granted < turn.granted for t in self._past)
+        """How many were let through in the window that ended with this turn, or in the same breath."""
+        since, until = turn.granted - per, turn.granted + _BREATH
+        return sum(not t.refused and since < t.granted <= until for t in self._past)
 
 
 def _usual(seconds: float) -> float:

@@ -284,13 +284,18 @@ def in_whole_seconds(limiter: Limiter) -> Limiter:
     return rounding
 
 
+@pytest.mark.parametrize("latency", [0.1, 1.0])
 @pytest.mark.parametrize(
     "service",
-    [window(20, 1), window(20, 1, retry_after=True), in_whole_seconds(window(20, 1, retry_after=True))],
+    [
+        lambda: window(20, 1),
+        lambda: window(20, 1, retry_after=True),
+        lambda: in_whole_seconds(window(20, 1, retry_after=True)),
+    ],
     ids=["no Retry-After", "Retry-After", "Retry-After in whole seconds"],
 )
-def test_not_told_it_finds_20_a_second(service: Limiter) -> None:
-    times, refusals = on_a_fake_clock(ask(gate(None, 32), service, 32, 400, seconds=HOUR))
+def test_not_told_it_finds_20_a_second(service: Callable[[], Limiter], latency: float) -> None:
+    times, refusals = on_a_fake_clock(ask(gate(None, 32), service(), 32, 400, seconds=HOUR, latency=latency))
     assert len(refusals) <= 24
     assert times[-1] <= 19 / 0.85
 
