@@ -69,8 +69,7 @@ class Progress:
             case RequestStarted():
                 self.in_flight += 1
                 self._pictures.begin(now)
-                self._forecast.sent(now)
-                self._queued = _NO_WAIT
+                self._forecast.sent(now)  # one that was let go before another began to wait
             case RequestSucceeded(elapsed=elapsed):
                 self.in_flight -= 1
                 self._forecast.replied(elapsed)
@@ -146,8 +145,10 @@ class Progress:
             return ""
         left = max(1, round(wait.until - now))
         if left >= _SAY_UNTIL:
-            until = datetime.now().astimezone() + timedelta(seconds=left)
-            return f"{wait.words.removesuffix(',').removesuffix(' in')} until {until:%H:%M}"
+            today = datetime.now().astimezone()
+            until = today + timedelta(seconds=left)
+            day = "" if until.date() == today.date() else f"{until:%a} "
+            return f"{wait.words.removesuffix(',').removesuffix(' in')} until {day}{until:%H:%M}"
         return f"{wait.words} {span(left) if left >= 60 else f'{left} s'}"
 
     def report(self) -> RunReport:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from asi_image_async import Done, Failed, Generation, ImageRequest, RateLimit, Receipt
@@ -176,3 +178,10 @@ def test_no_control_character_reaches_the_terminal() -> None:
     assert visible("two\nlines\tand", keep_lines=True) == "two\nlines and"
     assert visible("naïve 👩‍🚀 狐") == "naïve 👩‍🚀 狐"
     assert shortened("a  b\n" + "c" * 100, 10) == "a b ccccc…"
+
+
+def test_of_a_long_wait_it_says_until_when_and_no_earlier_request_hides_it(clock: Clock) -> None:
+    progress = Progress(10, clock=clock)
+    progress(WaitStarted("rate limit", 86_000.0))
+    progress(RequestStarted(ImageRequest(prompt="let go before"), 1))
+    assert re.fullmatch(r"waiting for the rate limit until (\w{3} )?\d\d:\d\d", progress.waiting())
