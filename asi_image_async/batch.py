@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 
 from .core.backoff import stops_all
 from .core.usage import Usage
@@ -11,9 +11,10 @@ from .errors import APIError, AsiImageError, ConfigurationError
 from .exchange import Exchange, Item
 from .models import Done, Failed, Generation, ImageRequest, Outcome, Prompt
 from .policies import RetryPolicy
+from .protocols import Prompts
 from .runtime.pump import Brake, Stopped
 
-__all__ = ["Batch", "to_request"]
+__all__ = ["Batch", "UntilStopped", "many", "to_request"]
 
 
 class Batch:
@@ -76,3 +77,31 @@ def to_request(index: int, prompt: Prompt) -> ImageRequest | Failed:
     except ConfigurationError as error:
         said = prompt.get("prompt", prompt) if isinstance(prompt, Mapping) else prompt
         return Failed(index, ImageRequest.model_construct(prompt=str(said)), error)
+
+
+class UntilStopped(AsyncIterator[Outcome]):
+    """The outcomes, and after the last of them what stopped the batch."""
+
+    def __init__(self, outcomes: AsyncIterator[Outcome], batch: Batch) -> None:
+        self._outcomes = outcomes
+        self._batch = batch
+
+    async def __anext__(self) -> Outcome:
+        try:
+            return await anext(self._outcomes)
+        except StopAsyncIteration:
+            if self._batch.stopped_by is not None:
+                raise self._batch.stopped_by from None
+            raise
+
+
+def many(prompts: Prompts) -> Prompts:
+    """The prompts, if they are many: a text or a mapping is iterable too, and never meant to be."""
+    if isinstance(prompts, str | bytes | Mapping | ImageRequest) or not isinstance(
+        prompts, Iterable | AsyncIterable
+    ):
+        raise ConfigurationError(
+            f"prompts must be an iterable or async iterable of prompts, not {type(prompts).__name__}",
+            hint="For a single prompt use generate(), or put it into a list.",
+        )
+    return prompts

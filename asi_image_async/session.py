@@ -5,12 +5,10 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import (
-    AsyncIterable,
     AsyncIterator,
     Callable,
     Iterable,
     Iterator,
-    Mapping,
     Sequence,
     Sized,
 )
@@ -22,7 +20,7 @@ from typing import Any, Literal, Self, overload
 import aiohttp
 from pydantic import SecretStr
 
-from .batch import Batch
+from .batch import Batch, UntilStopped, many
 from .core.usage import Usage
 from .errors import AsiImageError, ConfigurationError
 from .events import Event
@@ -174,7 +172,7 @@ class ImageSession:
         The first error is raised and the rest cancelled; with `return_exceptions=True` errors stand in
         their places. A list is checked whole before anything is sent.
         """
-        _many(prompts)
+        many(prompts)
         if isinstance(prompts, Sequence) and not return_exceptions:
             prompts = [ImageRequest.of(prompt) for prompt in prompts]
         elif return_exceptions and not isinstance(prompts, Sequence):  # each is to have its place
@@ -204,7 +202,7 @@ class ImageSession:
         """
         batch = Batch(self._exchange(), self._policy, self._usage)
         async with self._outcomes(batch, prompts, ordered) as outcomes:
-            yield _UntilStopped(outcomes, batch)
+            yield UntilStopped(outcomes, batch)
 
     async def run(
         self,
@@ -248,7 +246,7 @@ class ImageSession:
             tell=self._tell,
         )
         with self._draining(batch):
-            return await run.finish(_many(prompts), self._width)
+            return await run.finish(many(prompts), self._width)
 
     def drain(self) -> None:
         """Ask for nothing more in the streams and runs under way; what is in flight is finished.
@@ -274,7 +272,7 @@ class ImageSession:
     ) -> AsyncIterator[AsyncIterator[Outcome]]:
         with self._draining(batch):
             async with pump(
-                batch.outcome, _many(prompts), width=self._width, ordered=ordered, brake=batch.intake
+                batch.outcome, many(prompts), width=self._width, ordered=ordered, brake=batch.intake
             ) as outcomes:
                 yield outcomes
 
@@ -296,31 +294,3 @@ class ImageSession:
             if not self._observer_failed:
                 self._observer_failed = True
                 logger.exception("the observer raised; it is told on, and this is logged once")
-
-
-class _UntilStopped(AsyncIterator[Outcome]):
-    """The outcomes, and after the last of them what stopped the batch."""
-
-    def __init__(self, outcomes: AsyncIterator[Outcome], batch: Batch) -> None:
-        self._outcomes = outcomes
-        self._batch = batch
-
-    async def __anext__(self) -> Outcome:
-        try:
-            return await anext(self._outcomes)
-        except StopAsyncIteration:
-            if self._batch.stopped_by is not None:
-                raise self._batch.stopped_by from None
-            raise
-
-
-def _many(prompts: Prompts) -> Prompts:
-    """The prompts, if they are many: a text or a mapping is iterable too, and never meant to be."""
-    if isinstance(prompts, str | bytes | Mapping | ImageRequest) or not isinstance(
-        prompts, Iterable | AsyncIterable
-    ):
-        raise ConfigurationError(
-            f"prompts must be an iterable or async iterable of prompts, not {type(prompts).__name__}",
-            hint="For a single prompt use generate(), or put it into a list.",
-        )
-    return prompts
