@@ -53,17 +53,20 @@ class Windows:
 
     def __init__(self, limits: Iterable[RateLimit]) -> None:
         self._windows: list[tuple[float, deque[Turn]]] = [
-            (limit.per + margin(limit.per), deque(maxlen=limit.n)) for limit in limits
+            (limit.per, deque(maxlen=limit.n)) for limit in limits
         ]
 
-    def opens_at(self, now: float) -> float:
-        """The earliest time, not before `now`, at which one more request may go out."""
+    def opens_at(self, now: float, *, evenly: bool = False) -> float:
+        """The earliest time, not before `now`, at which one more request may go out.
+
+        Requests that go `evenly` spaced need no margin: none comes at the very edge of a window.
+        """
         opens = now
         for per, turns in self._windows:
             if len(turns) == turns.maxlen:
                 # One that is still connecting leaves now at the earliest.
-                first = turns[0].sent
-                opens = max(opens, (now if first is None else first) + per)
+                first = now if turns[0].sent is None else turns[0].sent
+                opens = max(opens, first + (per if evenly else per + margin(per)))
         return opens
 
     def add(self, turn: Turn) -> None:
@@ -128,7 +131,7 @@ class Pace:
             self._confirm(self._unconfirmed[0])
         if self._probe is not None and now >= self.closed_until:  # nobody refused it
             self._let_through(now)
-        opens = max(self._windows.opens_at(now), self.closed_until)
+        opens = max(self._windows.opens_at(now, evenly=self._n > 0), self.closed_until)
         if len(self._unconfirmed) >= self._allowance:
             opens = max(opens, self._unconfirmed[0].granted + _CONFIRMED)
         return opens
