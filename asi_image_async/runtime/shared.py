@@ -172,8 +172,10 @@ class SharedLimit:
         last, nth_last = _slot(database, number), _slot(database, number + n - self.limit.n)
         slot = next_slot(now, last, nth_last, self.limit.per, state.closed)
         database.executemany("INSERT INTO slots (at) VALUES (?)", [(slot,)] * n)
-        kept = "SELECT id FROM slots WHERE at >= ? ORDER BY id LIMIT 1"
-        database.execute(f"DELETE FROM slots WHERE id < ({kept})", (now - state.widest,))  # noqa: S608
+        database.execute(
+            "DELETE FROM slots WHERE id < (SELECT id FROM slots WHERE at >= ? ORDER BY id LIMIT 1)",
+            (now - state.widest,),
+        )
         return slot
 
 
