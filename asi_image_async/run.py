@@ -8,15 +8,16 @@ from collections.abc import Callable, Sized
 
 import anyio
 
-from .batch import Batch, to_request
-from .core.naming import digest, idempotency_key
+from .batch import Batch
+from .core.naming import idempotency_key
 from .core.usage import Usage
 from .errors import APIError, BudgetExceededError, JournalError, SinkError
 from .events import Event, ImageStored, OutcomeReady
 from .exchange import Item
 from .ledger import Ledger, images_asked
-from .models import Done, Failed, Generation, ImageRequest, Outcome, Prompt, Receipt, RunReport
+from .models import Done, Failed, Generation, ImageRequest, Outcome, RunReport
 from .protocols import Prompts, Sink
+from .resume import Asked, Resume
 from .runtime.journal import Claim, Journal, State
 from .runtime.pump import Stopped, pump
 
@@ -51,6 +52,7 @@ class Run:
         self._counts = dict.fromkeys(("total", "succeeded", "failed", "unknown", "skipped"), 0)
         self._bytes_written = 0
         self._failures: list[Failed] = []
+        self._resume: Resume
         self._storing: set[anyio.CancelScope] = set()
         self._deadline = math.inf
 
@@ -65,7 +67,8 @@ class Run:
             if isinstance(prompts, Sized):
                 self._counts["total"] = len(prompts)
                 await self._journal.note("total", len(prompts))
-            async with pump(self._settle, prompts, width=width, brake=self._batch.intake) as outcomes:
+            self._resume = Resume(prompts, self._journal, self._count)
+            async with pump(self._settle, self._resume, width=width, brake=self._batch.intake) as outcomes:
                 try:
                     async for outcome in outcomes:
                         self._count(outcome)
@@ -98,29 +101,19 @@ class Run:
             failures=tuple(self._failures),
         )
 
-    async def _settle(self, index: int, prompt: Prompt) -> Outcome:
+    async def _settle(self, _: int, asked: Asked | Failed) -> Outcome:
         """Bring one prompt to its outcome: asked for, stored, and written down, in this order."""
-        self._counts["total"] = max(self._counts["total"], index + 1)
-        request = to_request(index, prompt)
-        if isinstance(request, Failed):
-            return request
+        if isinstance(asked, Failed):
+            return asked
+        self._counts["total"] = max(self._counts["total"], asked.index + 1)
         try:
-            claim = await self._journal.claim(digest(request))
-            known = self._known(index, request, claim)
-            return known or await self._make(index, request, claim)
+            claim = await self._resume.claim(asked)
+            if not isinstance(claim, Claim):
+                return claim
+            return await self._make(asked.index, asked.request, claim)
         except JournalError as error:
             self._batch.stop(error)
-            return Failed(index, request, error)
-
-    def _known(self, index: int, request: ImageRequest, claim: Claim) -> Outcome | None:
-        """The outcome of an earlier run, where it stands."""
-        if claim.state is State.DONE:
-            receipt = Receipt(locations=tuple(claim.detail.split("\n")) if claim.detail else ())
-            generation = Generation(request=request, images=(), occurrence=claim.occurrence)
-            return Done(index, request, generation, receipt, skipped=True)
-        if claim.state is State.UNKNOWN and not self._journal.ask_unknown_again:
-            return Failed(index, request, APIError(claim.detail, maybe_billed=True))
-        return None
+            return Failed(asked.index, asked.request, error)
 
     async def _make(self, index: int, request: ImageRequest, claim: Claim) -> Outcome:
         key = idempotency_key(claim.key, self._journal.salt)
@@ -190,6 +183,7 @@ class Run:
             await self._sink.close()
 
     def _count(self, outcome: Outcome) -> None:
+        self._counts["total"] = max(self._counts["total"], outcome.index + 1)
         if isinstance(outcome, Done):
             self._counts["skipped" if outcome.skipped else "succeeded"] += 1
         else:

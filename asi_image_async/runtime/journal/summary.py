@@ -74,19 +74,18 @@ def count_states(path: str | Path, digests: Iterable[bytes]) -> Counter[State | 
 def _summary(database: sqlite3.Connection, failures: int) -> JournalSummary:
     run = (get_value(database, "run"),)
     counts = dict(database.execute("SELECT state, count(*) FROM items WHERE run = ? GROUP BY state", run))
-    (earlier,) = database.execute(
-        "SELECT count(*) FROM items WHERE run != ? AND state = 'done'", run
-    ).fetchone()
+    (all_done,) = database.execute("SELECT count(*) FROM items WHERE state = 'done'").fetchone()
+    done = counts.get(State.DONE, 0) + (get_value(database, "skipped") or 0)
     rows = database.execute(
         "SELECT state, prompt, detail FROM items WHERE run = ? AND state IN ('failed', 'unknown') LIMIT ?",
         (*run, failures),
     )
     return JournalSummary(
         total=get_value(database, "total"),
-        done=counts.get(State.DONE, 0),
+        done=done,
         failed=counts.get(State.FAILED, 0),
         unknown=counts.get(State.UNKNOWN, 0),
-        earlier=earlier,
+        earlier=all_done - done,
         spent=get_value(database, "spent") or 0,
         failures=tuple((State(state), prompt or "", detail) for state, prompt, detail in rows),
     )

@@ -10,7 +10,7 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,12 +75,20 @@ class Journal:
 
     async def claim(self, request_digest: bytes) -> Claim:
         """Take the next item for a request in this run: the first is occurrence 0, and so on."""
+        return (await self.claim_all([request_digest]))[0]
 
-        def take(database: sqlite3.Connection) -> Claim:
-            claimed = claim(database, request_digest)
-            if claimed.state is not None:
-                database.execute(_OF_THIS_RUN, (claimed.key,))
-            return claimed
+    async def claim_all(self, request_digests: Sequence[bytes]) -> list[Claim]:
+        """The same for many requests in one step."""
+
+        def take(database: sqlite3.Connection) -> list[Claim]:
+            claims = [claim(database, each) for each in request_digests]
+            # To mark each row that is done would write most of a large journal anew in every run.
+            done = sum(each.state is State.DONE for each in claims)
+            if done:
+                set_value(database, "skipped", get_value(database, "skipped") + done)
+            others = ((each.key,) for each in claims if each.state not in (None, State.DONE))
+            database.executemany(_OF_THIS_RUN, others)
+            return claims
 
         return await self._do(take)
 

@@ -1,0 +1,112 @@
+"""What of a list is still to be asked for: what an earlier run finished is passed over, many at a time."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, replace
+
+from .batch import to_request
+from .core.naming import digest
+from .errors import APIError, JournalError
+from .models import Done, Failed, Generation, ImageRequest, Outcome, Receipt
+from .protocols import Prompts
+from .runtime.journal import Claim, Journal, State
+from .runtime.pump import each
+
+__all__ = ["Asked", "Resume"]
+
+# To look finished prompts up one by one takes five times as long. To make more requests than these without
+# a pause would keep the loop from others for milliseconds.
+_MOST_AHEAD = 128
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A prompt in its place in the list, and its claim where it has been looked up already."""
+
+    index: int
+    request: ImageRequest
+    claim: Claim | None = None
+
+
+class Resume(AsyncIterator[Asked | Failed]):
+    """The prompts of a run in order, but for those whose outcome stands already: `settled` is told of them.
+
+    One prompt is read at a time, and looked up by the slot that takes it (`claim`). Where that finds it
+    finished, the next ones are read ahead, twice as many each time, until one is not. What an async iterable
+    gives may have to be waited for, so that is never read ahead.
+    """
+
+    def __init__(self, prompts: Prompts, journal: Journal, settled: Callable[[Outcome], None]) -> None:
+        self._prompts = each(prompts)
+        self._most_ahead = 1 if isinstance(prompts, AsyncIterable) else _MOST_AHEAD
+        self._journal = journal
+        self._settled = settled
+        self._index = 0
+        self._ahead = 1
+        self._ready: deque[Asked | Failed] = deque()
+        self._end: Exception | None = None
+
+    async def __anext__(self) -> Asked | Failed:
+        while not self._ready:
+            read = await self._read()
+            if len(read) == 1:
+                return read[0]
+            await self._look_up(read)
+        return self._ready.popleft()
+
+    async def claim(self, asked: Asked) -> Claim | Outcome:
+        """Take a prompt for this run; or its outcome, where that stands already."""
+        if asked.claim is not None:
+            return asked.claim
+        claim = await self._journal.claim(digest(asked.request))
+        outcome = self._known(asked, claim)
+        if outcome is None:
+            return claim
+        self._ahead = max(self._ahead, min(2, self._most_ahead))
+        return outcome
+
+    async def _read(self) -> Sequence[Asked | Failed]:
+        """As many as are read ahead; the end of the source, and its error, come after what it gave."""
+        read: list[Asked | Failed] = []
+        try:
+            while self._end is None and len(read) < self._ahead:
+                request = to_request(self._index, await anext(self._prompts))
+                read.append(request if isinstance(request, Failed) else Asked(self._index, request))
+                self._index += 1
+        except Exception as end:
+            self._end = end
+        if not read and self._end is not None:
+            raise self._end
+        return read
+
+    async def _look_up(self, read: Sequence[Asked | Failed]) -> None:
+        digests = [digest(asked.request) for asked in read if isinstance(asked, Asked)]
+        try:
+            claims = iter(await self._journal.claim_all(digests))
+        except JournalError:  # the slots will meet it too, and stop the run
+            self._ready.extend(read)
+            return
+        for asked in read:
+            if isinstance(asked, Failed):
+                self._ready.append(asked)
+                continue
+            claim = next(claims)
+            outcome = self._known(asked, claim)
+            if outcome is None:
+                self._ready.append(replace(asked, claim=claim))
+            else:
+                self._settled(outcome)
+        self._ahead = 1 if self._ready else min(2 * self._ahead, self._most_ahead)
+
+    def _known(self, asked: Asked, claim: Claim) -> Outcome | None:
+        """The outcome of an earlier run, where it stands."""
+        request = asked.request
+        if claim.state is State.DONE:
+            receipt = Receipt(locations=tuple(claim.detail.split("\n")) if claim.detail else ())
+            generation = Generation(request=request, images=(), occurrence=claim.occurrence)
+            return Done(asked.index, request, generation, receipt, skipped=True)
+        if claim.state is State.UNKNOWN and not self._journal.ask_unknown_again:
+            return Failed(asked.index, request, APIError(claim.detail, maybe_billed=True))
+        return None
