@@ -88,15 +88,16 @@ class Exchange:
                     await anyio.sleep(delay)
                 attempt += 1
             else:
+                hide = self._transport.key.hide
                 return Generation(
                     request=item.request,
                     images=images,
                     created=reply.created,
-                    revised_prompt=reply.revised_prompt,
-                    request_id=reply.request_id,
+                    revised_prompt=hide(reply.revised_prompt),
+                    request_id=hide(reply.request_id),
                     attempts=attempt,
                     elapsed=anyio.current_time() - started,
-                    raw=reply.raw,
+                    raw=hide(reply.raw),
                     occurrence=item.occurrence,
                 )
 
@@ -115,7 +116,7 @@ class Exchange:
             self._gate.succeeded(turn)
         except APIError as error:
             item.in_flight = False
-            self._transport.forget_key(error)
+            self._transport.key.forget(error)
             elapsed = anyio.current_time() - turn.granted
             self._tell(RequestFailed(item.request, attempt, elapsed, error))
             await self._tell_gate(turn, error)

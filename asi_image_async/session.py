@@ -15,7 +15,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, overload
+from typing import Any, Literal, NoReturn, Self, overload
 
 import aiohttp
 from pydantic import SecretStr
@@ -94,6 +94,9 @@ class ImageSession:
         self._id = secrets.token_bytes(8)
         self._batches: set[Batch] = set()
         self._open: tuple[Gate, Transport] | None = None
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an ImageSession holds a key and connections: make another, do not copy it")
 
     @property
     def usage(self) -> Usage:

@@ -77,6 +77,10 @@ def find_base_url(given: str | None) -> str:
             f"{found!r} is not a base URL",
             hint=f"Write it with its scheme, such as {_DEFAULT_BASE_URL}.",
         )
+    if url.scheme == "http" and url.host == URL(_DEFAULT_BASE_URL).host:
+        raise ConfigurationError(
+            f"{found!r} would send the key unencrypted", hint=f"Write https: {_DEFAULT_BASE_URL}."
+        )
     return text
 
 

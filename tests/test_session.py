@@ -94,6 +94,7 @@ async def test_a_key_that_cannot_be_one_is_refused_without_being_shown(key: str)
         {"base_url": "api.asi1.ai/v1"},
         {"base_url": "ftp://api.asi1.ai"},
         {"base_url": "https://"},
+        {"base_url": "http://api.asi1.ai/v1"},  # which would send the key unencrypted
         {"max_response_bytes": 0},
         {"api_key": 5},
         {"base_url": 5},

@@ -6,7 +6,6 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any
 from urllib.parse import urljoin
 
 import aiohttp
@@ -15,6 +14,7 @@ from aiohttp.http import StreamWriter
 from pydantic import SecretStr
 from yarl import URL
 
+from ..core.key import Key
 from ..core.links import as_written, check_link, is_private, refused_link
 from ..errors import (
     APIConnectionError,
@@ -30,7 +30,6 @@ __all__ = ["Response", "Transport"]
 _KEEP_ALIVE = 15.0
 _ERROR_BODY_BYTES = 64 * 2**10
 _MAX_LINK_HOPS = 5
-_SHORTEST_SECRET = 8  # a shorter one is a stand-in, and a part of ordinary words
 _USER_AGENT = f"asi-image-async/{version('asi_image_async')} aiohttp/{aiohttp.__version__}"
 
 
@@ -73,7 +72,7 @@ class Transport:
         http: aiohttp.ClientSession | None,
     ) -> None:
         self._endpoint = URL(base_url) / "image" / "generate"
-        self._key = api_key
+        self.key = Key(api_key)
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._max_bytes = max_response_bytes
         self._given = http
@@ -108,7 +107,7 @@ class Transport:
             )
         payload = _Body(body, leaves)
         headers = {
-            "Authorization": f"Bearer {self._key.get_secret_value()}",
+            "Authorization": self.key.authorization,
             "Accept": "application/json",
             "Idempotency-Key": idempotency_key,
             "User-Agent": _USER_AGENT,
@@ -127,25 +126,11 @@ class Transport:
                 else:
                     # Before it is cut short, or half a key could be left. A reply that may hold a
                     # picture is never touched.
-                    reply = self._without_key(await _read_some(response))
+                    reply = self.key.hide(await _read_some(response))
                 return Response(response.status, response.headers, reply)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             _forget_key(error)
             raise self._translate(error, maybe_billed=payload.sent) from error
-
-    def forget_key(self, error: APIError) -> None:
-        """Take the key out of an error: a service that repeats it must not bring it into a log."""
-        error.args = tuple(map(self._without_key, error.args))
-        for name, value in vars(error).items():
-            setattr(error, name, self._without_key(value))
-
-    def _without_key(self, value: Any) -> Any:
-        key = self._key.get_secret_value()
-        if len(key) < _SHORTEST_SECRET:
-            return value
-        if isinstance(value, str):
-            return value.replace(key, "***")
-        return value.replace(key.encode(), b"***") if isinstance(value, bytes) else value
 
     async def fetch(self, url: str) -> bytes:
         """Get a picture that a reply links to, without the key, within the same size bound.
@@ -157,6 +142,8 @@ class Transport:
         link = url
         try:
             for _ in range(_MAX_LINK_HOPS):
+                if self.key.hide(link) != link:
+                    raise refused_link(self.key.hide(link), "it has the key in it")
                 target = as_written(link)
                 check_link(target, self._endpoint)
                 async with self._client_for(target).get(

@@ -1,0 +1,55 @@
+"""The key: what it is sent as, and how it is kept out of all that is shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import SecretStr
+
+__all__ = ["Key"]
+
+_SHORTEST_SECRET = 8  # a shorter one is a stand-in, and a part of ordinary words
+
+
+class _Hidden(str):
+    """A text that shows itself to nobody: what prints a traceback may print what is in its frames."""
+
+    def __repr__(self) -> str:
+        return "'***'"
+
+
+class Key:
+    """A key that nothing shows."""
+
+    def __init__(self, key: SecretStr) -> None:
+        self._key = key
+
+    @property
+    def authorization(self) -> str:
+        """The value of the `Authorization` header."""
+        return _Hidden(f"Bearer {self._key.get_secret_value()}")
+
+    def forget(self, error: BaseException) -> None:
+        """Take the key out of an error of ours, and drop its frames: they hold what was sent and what came."""
+        error.args = self.hide(error.args)
+        vars(error).update(self.hide(vars(error)))
+        cause: BaseException | None = error
+        while cause is not None:  # not its context, which may be an error that the user is handling
+            cause.__traceback__ = None
+            cause = cause.__cause__
+
+    def hide(self, value: Any) -> Any:
+        """The value with the key taken out of every text in it, for a service may repeat what it was sent."""
+        key = self._key.get_secret_value()
+        if len(key) < _SHORTEST_SECRET:
+            return value
+        match value:
+            case str():
+                return value.replace(key, "***")
+            case bytes():
+                return value.replace(key.encode(), b"***")
+            case list() | tuple():
+                return type(value)(map(self.hide, value))
+            case dict():
+                return {self.hide(name): self.hide(item) for name, item in value.items()}
+        return value

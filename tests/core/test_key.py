@@ -1,0 +1,34 @@
+"""The key is taken out of whatever is shown, and of nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import SecretStr
+
+from asi_image_async.core.key import Key
+
+SECRET = "sk_0123456789"
+KEY = Key(SecretStr(SECRET))
+
+
+def test_its_header_is_sent_whole_and_shown_to_nobody() -> None:
+    assert KEY.authorization == f"Bearer {SECRET}"
+    assert SECRET not in f"{KEY!r} {vars(KEY)} {KEY.authorization!r} { {'Authorization': KEY.authorization} }"
+
+
+@pytest.mark.parametrize(
+    ("value", "hidden"),
+    [
+        (f"no {SECRET}!", "no ***!"),
+        (f"no {SECRET}!".encode(), b"no ***!"),
+        ({SECRET: [f"a {SECRET}", 7, None, (SECRET,)]}, {"***": ["a ***", 7, None, ("***",)]}),
+        ("sk_012345678", "sk_012345678"),
+        (7.5, 7.5),
+    ],
+)
+def test_it_is_taken_out_however_deep_it_stands(value: object, hidden: object) -> None:
+    assert KEY.hide(value) == hidden
+
+
+def test_a_short_stand_in_is_no_secret_as_it_is_a_part_of_ordinary_words() -> None:
+    assert Key(SecretStr("x")).hide("an axe") == "an axe"
