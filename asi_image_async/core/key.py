@@ -30,7 +30,7 @@ class Key:
         return _Hidden(f"Bearer {self._key.get_secret_value()}")
 
     def forget(self, error: BaseException) -> None:
-        """Take the key out of an error of ours, and drop its frames: they hold what was sent and what came."""
+        """Take the key out of an error of ours, and drop its frames, which hold what was sent and came."""
         error.args = self.hide(error.args)
         vars(error).update(self.hide(vars(error)))
         cause: BaseException | None = error

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
+from pydantic_core import to_json
 
 from asi_image_async.core.wire import Link, encode_request, read_error, read_reply
 from asi_image_async.errors import (
@@ -151,6 +152,53 @@ def test_a_reply_without_a_picture_is_told_with_the_service_s_words(
     assert caught.value.maybe_billed is maybe_billed
     assert caught.value.hint
     assert len(caught.value.body) <= 400
+
+
+def whole(beside: str = "", after: str = "") -> str:
+    """A reply, with more fields beside the picture and after the list."""
+    return f'{{"data": [{{"b64_json": "{JPEG}"{beside}}}]{after}}}'
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\xef\xbb\xbf" + whole().encode(),
+        whole().encode("utf-16"),
+        whole(', "revised_prompt": "caf\xe9"').encode("latin-1"),
+        whole(', "revised_prompt": "a\0\tb\n"').encode(),
+        whole(', "revised_prompt": "a\\ud800b"').encode(),
+        whole(after=', "created": ' + "9" * 5000).encode(),
+        whole(after=', "created": 1e99999, "id": NaN').encode(),
+        (whole() + "\0\0").encode(),
+        b"\n" + (whole() + "{}").encode(),
+        whole(after=', "x": ' + "[" * 150 + "]" * 150).encode(),
+        ('{"data": [{"b64_json": "?"}], ' + whole()[1:]).encode(),
+    ],
+    ids=["byte order mark", "UTF-16", "Latin-1", "control characters", "half a surrogate pair",
+         "a number of 5,000 digits", "no numbers", "NULs after the end", "something after the end", "deep",
+         "duplicate keys"],
+)  # fmt: skip
+def test_a_picture_is_not_lost_for_what_stands_beside_it(body: bytes) -> None:
+    reply = read_reply(body)
+    assert reply.pictures == (JPEG,)
+    to_json([reply.revised_prompt, reply.request_id, reply.raw])  # can be kept
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        whole()[:-20].encode(),
+        whole().encode()[:-1],
+        whole(after=', "x": ' + "[" * 100_000 + "]" * 100_000).encode(),
+        ("<script>" + whole() + "</script>").encode(),
+        b'{"@context": "https://schema.org"} not one of ours',
+    ],
+    ids=["cut in the picture", "cut before the end", "too deep", "in a page", "another object"],
+)
+def test_what_is_no_reply_may_have_been_billed_and_no_picture_is_guessed(body: bytes) -> None:
+    with pytest.raises(InvalidResponseError, match="not JSON") as raised:
+        read_reply(body)
+    assert raised.value.maybe_billed
 
 
 _names = st.sampled_from(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -51,9 +52,11 @@ def read_reply(body: bytes | bytearray, request_id: str | None = None) -> Reply:
     try:
         reply = from_json(body)
     except ValueError as error:
-        raise InvalidResponseError(
-            f"the reply is not JSON: {error}", maybe_billed=True, body=excerpt(body)
-        ) from None
+        reply = _read_leniently(bytes(body))
+        if not any(_pictures(reply)):
+            raise InvalidResponseError(
+                f"the reply is not JSON: {error}", maybe_billed=True, body=excerpt(body)
+            ) from None
     pictures = tuple(_pictures(reply))
     if not pictures:
         said = error_message(reply)
@@ -70,6 +73,21 @@ def read_reply(body: bytes | bytearray, request_id: str | None = None) -> Reply:
         request_id=request_id or text_or_none(fields.get("id")),
         raw=_without_pictures(reply, frozenset(text for text in pictures if _is_short(text))),
     )
+
+
+def _read_leniently(body: bytes) -> Any:
+    """What is not quite JSON, or None: a picture that is bought is not to be lost for what stands beside it.
+
+    Another charset than UTF-8; characters that have to be escaped; half a surrogate pair; a number beyond
+    all bounds; something after the end. A picture with a stray character in it stays none.
+    """
+    text = body.decode(json.detect_encoding(body), "replace").lstrip("\ufeff\0 \t\r\n")
+    decoder = json.JSONDecoder(strict=False, parse_int=lambda digits: float(digits[:400]))
+    try:
+        reply, _ = decoder.raw_decode(text)
+        return from_json(json.dumps(reply, ensure_ascii=False).encode(errors="replace"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _pictures(reply: object) -> Iterator[str | Link]:
