@@ -55,7 +55,7 @@ class Batch:
             succeeded = self._usage.images > 0
             if stops_all(error, anything_succeeded=succeeded, policy=self._policy):
                 self.stop(error)
-                raise Stopped from error
+                raise (item.unknown[-1] if item.unknown else Stopped) from error
             raise
 
     async def outcome(self, index: int, prompt: Prompt) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -15,12 +15,19 @@ from .core.backoff import judge
 from .core.decode import decode_picture, to_image
 from .core.pace import Turn
 from .core.wire import Link, Reply, encode_request, read_error, read_reply
-from .errors import APIConnectionError, APIError, APIStatusError, RateLimitError, ServerError
+from .errors import (
+    APIConnectionError,
+    APIError,
+    APIStatusError,
+    BudgetExceededError,
+    RateLimitError,
+    ServerError,
+)
 from .events import Event, RequestFailed, RequestStarted, RequestSucceeded, RetryScheduled
 from .models import Generation, Image, ImageRequest
 from .policies import RetryPolicy
 from .runtime.gate import Gate
-from .runtime.pump import Brake
+from .runtime.pump import Brake, Stopped
 from .runtime.transport import Transport
 
 __all__ = ["Books", "Exchange", "Item"]
@@ -31,13 +38,14 @@ class Item:
     """A request on its way, with the key that it carries on every attempt.
 
     `in_flight` is true while an attempt may be at the service; after a cancellation it tells whether the
-    work may have been billed.
+    work may have been billed. `unknown`: what became of the attempts before that may have been.
     """
 
     request: ImageRequest
     idempotency_key: str
     occurrence: int = 0
     in_flight: bool = False
+    unknown: list[APIError] = field(default_factory=list)
 
 
 class Books(Protocol):
@@ -70,8 +78,17 @@ class Exchange:
     async def ask(self, item: Item, brake: Brake) -> Generation:
         """Ask, and ask again as the policy allows.
 
-        Raises APIError, or Stopped where the brake is pulled while it waits for a turn or a retry.
+        Raises APIError, or Stopped where the brake is pulled while it waits for a turn or a retry. What may
+        have been billed once is not forgotten, however the attempts after it end.
         """
+        try:
+            return await self._ask(item, brake)
+        except (Stopped, BudgetExceededError):
+            if item.unknown:
+                raise item.unknown[-1] from None
+            raise
+
+    async def _ask(self, item: Item, brake: Brake) -> Generation:
         body = encode_request(item.request)
         started = anyio.current_time()
         attempt = 1
@@ -82,7 +99,10 @@ class Exchange:
             except APIError as error:
                 error.attempts = attempt
                 delay = self._delay(item, error, attempt)
+                if error.maybe_billed:
+                    item.unknown.append(error)
                 if delay is None:
+                    error.maybe_billed = bool(item.unknown)
                     raise
                 with brake.stops():
                     await anyio.sleep(delay)
@@ -119,7 +139,7 @@ class Exchange:
             self._transport.key.forget(error)
             elapsed = anyio.current_time() - turn.granted
             self._tell(RequestFailed(item.request, attempt, elapsed, error))
-            await self._tell_gate(turn, error)
+            await self._tell_gate(turn, error, attempt)
             raise
         finally:
             self._gate.leave(turn)
@@ -154,8 +174,8 @@ class Exchange:
             await anyio.sleep(min(self._policy.max_backoff, doubled))
             attempt += 1
 
-    async def _tell_gate(self, turn: Turn, error: APIError) -> None:
-        if isinstance(error, APIStatusError) and _asks_for_patience(error):
+    async def _tell_gate(self, turn: Turn, error: APIError, attempt: int) -> None:
+        if isinstance(error, APIStatusError) and _asks_for_patience(error, attempt):
             await self._gate.refused(turn, error.retry_after)
         elif isinstance(error, ServerError | APIConnectionError):
             self._gate.failed(turn)
@@ -171,5 +191,8 @@ class Exchange:
         return delay
 
 
-def _asks_for_patience(error: APIStatusError) -> bool:
-    return type(error) is RateLimitError or (error.status == 503 and error.retry_after is not None)
+def _asks_for_patience(error: APIStatusError, attempt: int) -> bool:
+    # A 503 may be one machine's bad moment, and says no more; but a gateway's limit (nginx's limit_req)
+    # says 503 too, and says it again.
+    again = error.retry_after is not None or attempt > 1
+    return type(error) is RateLimitError or (error.status == 503 and again)

@@ -64,7 +64,9 @@ class Ledger:
             yield
             return
         images = images_asked(item.request)
-        if not await self._journal.reserve(images, self._max_images):
+        with anyio.CancelScope(shield=True):  # cancelled in between, it would stay reserved
+            reserved = await self._journal.reserve(images, self._max_images)
+        if not reserved:
             raise BudgetExceededError(f"the budget of {self._max_images} images is spent")
         billed = False
         try:
@@ -83,9 +85,15 @@ class Ledger:
         if self._window >= _SHORTEST_STAMPED:
             await self._journal.sent(time.time(), self._session)
 
-    def unreserved(self, request: ImageRequest, images: int) -> int:
-        """How many of the images that were billed for a request have not been counted by `attempt`."""
-        return images if self._max_images is None else max(0, images - images_asked(request))
+    def unreserved(self, item: Item, images: int) -> int:
+        """How many of the images that were billed for an item have not been counted by `attempt`.
+
+        `images`: of its last attempt; those before it that are unknown count too.
+        """
+        asked = images_asked(item.request)
+        if self._max_images is None:
+            return images + asked * len(item.unknown)
+        return max(0, images - asked)
 
     async def keep_pace(self) -> None:
         """Keep what was learnt of the limit, where that is new."""

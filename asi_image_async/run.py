@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterator, Sized
 
 import anyio
 
@@ -53,11 +53,20 @@ class Run:
         self._bytes_written = 0
         self._failures: list[Failed] = []
         self._resume: Resume
-        self._storing: set[anyio.CancelScope] = set()
+        self._shields: set[anyio.CancelScope] = set()
         self._deadline = math.inf
 
     async def finish(self, prompts: Prompts, width: int) -> RunReport:
         """Work through the prompts; whatever ends it, the sink and the journal are closed in order."""
+        # In a task of its own: there a cancellation of asyncio, which no shield stops, comes as one of anyio.
+        async with pump(lambda _, given: self._finish(given, width), [prompts], width=1) as reports:
+            try:
+                return await anext(reports)
+            except anyio.get_cancelled_exc_class():
+                self._hurry()
+                raise
+
+    async def _finish(self, prompts: Prompts, width: int) -> RunReport:
         started = anyio.current_time()
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._journal)
@@ -69,15 +78,14 @@ class Run:
                 await self._journal.note("total", len(prompts))
             self._resume = Resume(prompts, self._journal, self._count)
             async with pump(self._settle, self._resume, width=width, brake=self._batch.intake) as outcomes:
-                try:
-                    async for outcome in outcomes:
-                        self._count(outcome)
-                except anyio.get_cancelled_exc_class():
-                    self._hurry()
-                    raise
-            if not self._batch.intake.pulled:
-                await self._journal.note("total", self._counts["total"])
-            await self._ledger.keep_pace()
+                async for outcome in outcomes:
+                    self._count(outcome)
+            try:
+                if not self._batch.intake.pulled:
+                    await self._journal.note("total", self._counts["total"])
+                await self._ledger.keep_pace()
+            except JournalError as error:  # a report is due all the same
+                self._batch.stop(error)
         return self._report(anyio.current_time() - started)
 
     def _report(self, elapsed: float) -> RunReport:
@@ -118,68 +126,77 @@ class Run:
     async def _make(self, index: int, request: ImageRequest, claim: Claim) -> Outcome:
         key = idempotency_key(claim.key, self._journal.salt)
         item = Item(request, key, claim.occurrence)
+        await self._ledger.keep_pace()  # not between the buying of a picture and its storing
         try:
             generation = await self._batch.ask(item)
         except BudgetExceededError as error:
             self._batch.close(error)  # the others have their share of it
             raise Stopped from error
         except APIError as error:
-            await self._not_made(item, claim, str(error), maybe_billed=error.maybe_billed)
+            await self._not_made(item, claim, str(error))
             return Failed(index, request, error)
         except anyio.get_cancelled_exc_class():
-            if item.in_flight:
-                with anyio.CancelScope(shield=True):
-                    detail = "cancelled while it was in flight"
-                    await self._not_made(item, claim, detail, maybe_billed=True)
+            if item.in_flight or item.unknown:
+                with self._shielded():
+                    await self._not_made(item, claim, "cancelled when it may have been billed")
             raise
-        await self._ledger.keep_pace()
-        return await self._store(index, generation, claim)
+        return await self._store(index, item, generation, claim)
 
-    async def _not_made(self, item: Item, claim: Claim, detail: str, *, maybe_billed: bool) -> None:
-        state, images = State.FAILED, 0
-        if maybe_billed:
-            state, images = State.UNKNOWN, images_asked(item.request)
-        spent = self._ledger.unreserved(item.request, images)
+    async def _not_made(self, item: Item, claim: Claim, detail: str) -> None:
+        state = State.UNKNOWN if item.in_flight or item.unknown else State.FAILED
+        images = images_asked(item.request) if item.in_flight else 0
+        spent = self._ledger.unreserved(item, images)
         await self._journal.record(claim.key, state, detail, item.request.prompt, spent=spent)
 
-    async def _store(self, index: int, generation: Generation, claim: Claim) -> Outcome:
+    async def _store(self, index: int, item: Item, generation: Generation, claim: Claim) -> Outcome:
         """Give bought pictures to the sink and write that down; a cancelled run does it too, soon."""
-        with anyio.CancelScope(shield=True, deadline=self._deadline) as storing:
-            self._storing.add(storing)
+        spent = self._ledger.unreserved(item, len(generation.images))
+        receipt = None
+        with self._shielded():
             try:
                 receipt = await self._sink.write(generation)
-                self._tell(ImageStored(generation.request, receipt))
-                self._bytes_written += receipt.bytes_written
-                spent = self._ledger.unreserved(generation.request, len(generation.images))
-                where = "\n".join(receipt.locations)
-                await self._journal.record(claim.key, State.DONE, where, spent=spent)
-                return Done(index, generation.request, generation, receipt)
-            except JournalError:
-                raise
             except Exception as error:
-                return await self._not_stored(index, generation, claim, error)
-            finally:
-                self._storing.discard(storing)
-        late = TimeoutError(f"it took more than {_GRACE:g} s after the run was cancelled")
-        return await self._not_stored(index, generation, claim, late)
+                return await self._not_stored(index, generation, claim, error, spent)
+            self._tell(ImageStored(generation.request, receipt))
+            self._bytes_written += receipt.bytes_written
+            # A line each, wherever they are: a folder's name may have a line break in it.
+            places = "\n".join(place.replace("\n", "\\n") for place in receipt.locations)
+            await self._journal.record(claim.key, State.DONE, places, spent=spent)
+        if receipt is None:
+            late = TimeoutError(f"it took more than {_GRACE:g} s after the run was cancelled")
+            return await self._not_stored(index, generation, claim, late, spent)
+        return Done(index, generation.request, generation, receipt)
 
-    async def _not_stored(self, index: int, generation: Generation, claim: Claim, cause: Exception) -> Failed:
+    async def _not_stored(
+        self, index: int, generation: Generation, claim: Claim, cause: Exception, spent: int
+    ) -> Failed:
         """A sink that cannot write ends the run; the pictures stay with the error."""
         hint = cause.hint if isinstance(cause, SinkError) else None
         error = SinkError(f"a picture could not be stored: {cause}", hint=hint, generation=generation)
         error.__cause__ = cause
         self._batch.stop(error)
+        prompt = generation.request.prompt
         with contextlib.suppress(JournalError):  # it is likely on the same full disk
-            await self._journal.record(claim.key, State.FAILED, str(error), generation.request.prompt)
+            await self._journal.record(claim.key, State.FAILED, str(error), prompt, spent=spent)
         return Failed(index, generation.request, error)
+
+    @contextlib.contextmanager
+    def _shielded(self) -> Iterator[None]:
+        """Around what a cancelled run finishes too, soon."""
+        with anyio.CancelScope(shield=True, deadline=self._deadline) as shield:
+            self._shields.add(shield)
+            try:
+                yield
+            finally:
+                self._shields.discard(shield)
 
     def _hurry(self) -> None:
         self._deadline = anyio.current_time() + _GRACE
-        for storing in self._storing:
-            storing.deadline = self._deadline
+        for shield in self._shields:
+            shield.deadline = self._deadline
 
     async def _close_sink(self) -> None:
-        with anyio.CancelScope(shield=True, deadline=self._deadline):
+        with self._shielded():
             await self._sink.close()
 
     def _count(self, outcome: Outcome) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import socket
 import ssl
 import struct
@@ -664,6 +663,27 @@ async def test_a_brake_lets_a_request_that_is_out_finish(service: Service) -> No
             await asking.ask(item(), brake)
 
 
+async def test_what_may_have_been_billed_stays_so_where_the_next_try_is_refused(service: Service) -> None:
+    service.says(lambda: reply({}, 504), lambda: reply({"message": "no"}, 400))
+    async with exchange(service.base_url, RetryPolicy(backoff=0.001, resend_unknown=True)) as asking:
+        with pytest.raises(BadRequestError) as raised:
+            await asking.ask(item(), Brake())
+    assert (raised.value.maybe_billed, raised.value.attempts) == (True, 2)
+
+
+async def test_what_may_have_been_billed_is_told_where_a_brake_ends_the_wait_for_another_try(
+    service: Service,
+) -> None:
+    service.says(lambda: reply({}, 504))
+    brake = Brake()
+    async with exchange(service.base_url, RetryPolicy(backoff=60.0, resend_unknown=True)) as asking:
+        asyncio.get_running_loop().call_later(0.1, brake.pull)
+        with pytest.raises(ServerError) as raised:
+            await asyncio.wait_for(asking.ask(item(), brake), 5)
+    assert (raised.value.maybe_billed, raised.value.attempts) == (True, 1)
+    assert len(service.bodies) == 1
+
+
 async def test_an_item_says_whether_it_was_out_when_it_was_cancelled(service: Service) -> None:
     asked = asyncio.Event()
 
@@ -684,49 +704,7 @@ async def test_an_item_says_whether_it_was_out_when_it_was_cancelled(service: Se
     assert not any(one.in_flight for one in waiting)
 
 
-# --- cancelled at any moment
-
-
-@pytest.mark.parametrize("rate_limit", ["auto", "40/0.02s"])
-async def test_two_thousand_cancelled_calls_leave_a_pool_that_serves_at_full_width(
-    service: Service, rate_limit: str
-) -> None:
-    chance = random.Random(7)
-    width = 8
-
-    async def answer(number: int, _: web.Request) -> web.Response:
-        await asyncio.sleep(chance.random() * 0.004)
-        if number % 50 == 49:
-            return reply({"message": "busy"}, 503)
-        return reply()
-
-    service.answer = answer
-    given = settings(max_concurrency=width, rate_limit=rate_limit)
-    async with ImageSession(KEY, base_url=service.base_url, **given) as session:
-        loop = asyncio.get_running_loop()
-        for _ in range(8):
-            calls = [loop.create_task(session.generate("a cat")) for _ in range(250)]
-            for call in calls:
-                loop.call_later(chance.random() ** 2 * 0.3, call.cancel)
-            await asyncio.wait(calls, timeout=15)
-            assert all(call.done() for call in calls)
-        assert service.peak == width
-
-        together = asyncio.Event()
-
-        async def meet(number: int, _: web.Request) -> web.Response:
-            if service.in_flight == width:
-                together.set()
-            await together.wait()
-            return reply()
-
-        await asyncio.sleep(0.02)
-        assert service.in_flight == 0
-        service.answer = meet
-        calls = [session.generate("a cat") for _ in range(3 * width)]
-        generations = await asyncio.wait_for(asyncio.gather(*calls), 5)
-    assert len(generations) == 3 * width
-    assert service.peak == width
+# --- all of it together
 
 
 async def test_a_stream_of_failures_and_pictures_has_one_outcome_for_each() -> None:

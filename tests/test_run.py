@@ -248,6 +248,51 @@ async def test_a_cancelled_run_stores_what_it_bought_and_notes_what_was_in_fligh
     assert (summary.done, summary.unknown, summary.total) == (1, 2, 3)
 
 
+async def test_what_may_have_been_billed_before_a_key_was_refused_is_unknown_and_spent(
+    service: Service, journal: Path
+) -> None:
+    service.says(lambda: reply({}, 504), lambda: reply({"message": "no"}, 401))
+    policy = RetryPolicy(backoff=0.001, resend_unknown=True)
+    async with ImageSession(KEY, base_url=service.base_url, retry=policy, max_concurrency=1) as session:
+        report = await session.run(["a", "b"], MemorySink(), journal=journal)
+    assert isinstance(report.stopped_by, AuthenticationError)
+    assert (report.unknown, report.failed, report.requests) == (1, 0, 2)
+    summary = read_summary(journal)
+    assert (summary.unknown, summary.spent) == (1, 1)
+
+
+async def test_a_picture_that_cannot_be_stored_is_spent_all_the_same(
+    session: ImageSession, journal: Path
+) -> None:
+    def full(_: Generation) -> None:
+        raise OSError(28, "No space left on device")
+
+    report = await session.run(["a"], full, journal=journal)
+    assert isinstance(report.stopped_by, SinkError)
+    assert read_summary(journal).spent == 1
+
+
+@pytest.mark.parametrize("stuck", ["write", "close"])
+async def test_a_sink_that_is_stuck_holds_a_cancelled_run_no_longer_than_its_grace(
+    session: ImageSession, journal: Path, monkeypatch: pytest.MonkeyPatch, stuck: str
+) -> None:
+    monkeypatch.setattr("asi_image_async.run._GRACE", 0.2)
+    reached, sink = asyncio.Event(), MemorySink()
+
+    async def never(*_: object) -> None:
+        reached.set()
+        await asyncio.sleep(60)
+
+    monkeypatch.setattr(sink, stuck, never)
+    running = asyncio.create_task(session.run(["a"], sink, journal=journal))
+    await reached.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 5)
+    summary = read_summary(journal)
+    assert (summary.done, summary.failed) == ((1, 0) if stuck == "close" else (0, 1))
+
+
 async def test_what_the_prompts_raise_comes_out_when_what_was_bought_is_stored(
     session: ImageSession, journal: Path
 ) -> None:

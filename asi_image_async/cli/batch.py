@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import islice
 
-from ..errors import AsiImageError, BudgetExceededError
+import anyio.to_thread
+
+from ..errors import AsiImageError, BudgetExceededError, JournalError, SinkError
 from ..events import Event, WaitStarted
 from ..ledger import budget
 from ..models import ImageRequest, RunReport
@@ -17,7 +19,7 @@ from ..policies import RetryPolicy, parse_rate_limits
 from ..prompts import PromptFile, read_prompts
 from ..runtime.journal import Journal
 from ..session import ImageSession
-from .destination import Destination
+from .destination import Destination, Missing, look_for_missing
 from .display import BatchView, Display
 from .exits import status_of_report
 from .interrupts import Interrupts
@@ -25,6 +27,7 @@ from .loop import run_loop
 from .plan import make_plan, tell_plan
 from .progress import Progress
 from .service import ServiceOptions, open_session
+from .spare import save_all_elsewhere
 from .speech import Voice, print_json, visible
 from .summary import as_json, summarize
 
@@ -112,11 +115,19 @@ class _Run:
                 report, interrupted = await self._work(session)
         if self._stopped is not None:
             report = replace(report, stopped_by=self._stopped)
-        place = self._destination.name
-        summarize(self._voice, report, place=place, total=len(self._prompts), quiet=self._options.quiet)
+        missing = await self._look_for_missing()
+        spare = await save_all_elsewhere(report.failures)
+        place, total, quiet = self._destination.name, len(self._prompts), self._options.quiet
+        summarize(self._voice, report, missing, spare, place=place, total=total, quiet=quiet)
         if self._options.json:
-            print_json(as_json(report, interrupted=interrupted is not None))
+            print_json(as_json(report, missing, spare, interrupted=interrupted is not None))
         return interrupted or status_of_report(report)
+
+    async def _look_for_missing(self) -> Missing:
+        try:
+            return await anyio.to_thread.run_sync(look_for_missing, self._destination.folder)
+        except (JournalError, SinkError):  # what has ended the run
+            return Missing()
 
     def _hear(self, event: Event) -> None:
         self._progress(event)
@@ -137,7 +148,7 @@ class _Run:
             self._voice.say(
                 "these are drawings by the emulator on this machine, not pictures of the service", "magenta"
             )
-        pace = [f"at most {service.concurrency} at once", *service.rates]
+        pace = [f"at most {service.concurrency} at once", *map(visible, service.rates)]
         count = len(self._prompts)
         noun = "picture" if count == 1 else "pictures"
         self._voice.say(f"{count} {noun} into {visible(self._destination.name)}, {', '.join(pace)}")

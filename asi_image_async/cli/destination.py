@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import anyio.to_thread
 
 from ..errors import ConfigurationError, SinkError
+from ..runtime.journal import find_missing
 from ..sinks import open_sink
 from ..sinks.disk import DiskSink
+from .speech import visible
 
-__all__ = ["Destination", "journal_path"]
+__all__ = ["Destination", "Missing", "journal_path", "look_for_missing"]
 
 _STATE = ".asi-image"
 
@@ -18,6 +23,36 @@ _STATE = ".asi-image"
 def journal_path(folder: str | Path) -> Path:
     """Where the journal of a destination is."""
     return Path(folder) / _STATE / "journal.sqlite"
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Pictures that were finished and are no longer in their folder; nobody but the user took them."""
+
+    count: int = 0
+    example: str = ""
+
+    def __str__(self) -> str:
+        one = self.count == 1
+        return (
+            f"{self.count} finished {'picture is' if one else 'pictures are'} no longer in the folder"
+            f" (such as {visible(self.example)}), and not bought again unasked: to have"
+            f" {'it' if one else 'them'} anew, put the {'prompt' if one else 'prompts'} into a list for"
+            " another folder"
+        )
+
+
+def look_for_missing(folder: str | Path) -> Missing:
+    """Compare the journal with the folder. Blocking. Raises JournalError, and SinkError."""
+    return Missing(*find_missing(journal_path(folder), _names(folder)))
+
+
+def _names(folder: str | Path) -> Iterator[str]:
+    try:
+        with os.scandir(folder) as entries:
+            yield from (entry.name for entry in entries)
+    except OSError as error:
+        raise SinkError(f"cannot look into {folder}: {error.strerror or error}") from error
 
 
 class Destination:

@@ -16,6 +16,7 @@ from .display import Display, OneView
 from .loop import run_loop
 from .progress import Progress
 from .service import ServiceOptions, open_session
+from .spare import save_elsewhere
 from .speech import Voice, print_line, visible
 
 __all__ = ["GenerateOptions", "generate"]
@@ -112,9 +113,8 @@ async def _save(voice: Voice, image: Image, wanted: Path, *, chosen: bool) -> Pa
         return await image.save(wanted if chosen else _free(wanted, image.suffix))
     except OSError as error:
         reason = error.strerror or str(error)
-        spare = Path(tempfile.mkdtemp(prefix="asi-image-")) / wanted.name
         try:
-            saved = await image.save(spare)
+            saved = await save_elsewhere(image, wanted.name)
         except OSError:
             raise SinkError(f"the picture is lost: cannot write {wanted}: {reason}") from error
         raise SinkError(f"cannot write {wanted}: {reason}", hint=f"The picture is in {saved}.") from error

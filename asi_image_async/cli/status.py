@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from ..runtime.journal import JournalSummary, read_summary
-from .destination import journal_path
+from .destination import Missing, journal_path, look_for_missing
 from .exits import ExitStatus
 from .speech import print_json, print_line, shortened
 
@@ -19,12 +19,13 @@ _SHOWN = 10
 def status(folder: str, *, json: bool) -> int:
     """Run the command; returns the exit status. Raises JournalError where there is no journal."""
     summary = read_summary(journal_path(folder), failures=_READ)
+    missing = look_for_missing(folder)
     reasons = _reasons(summary)
     if json:
-        print_json(_as_json(summary, reasons))
+        print_json(_as_json(summary, missing, reasons))
     else:
-        _tell(summary, reasons)
-    finished = summary.left == 0 and not summary.failed and not summary.unknown
+        _tell(summary, missing, reasons)
+    finished = summary.left == 0 and not (summary.failed or summary.unknown or missing.count)
     return ExitStatus.DONE if finished else ExitStatus.FAILED
 
 
@@ -38,14 +39,14 @@ def _reasons(summary: JournalSummary) -> list[dict[str, Any]]:
     ]
 
 
-def _as_json(summary: JournalSummary, reasons: list[dict[str, Any]]) -> dict[str, Any]:
+def _as_json(summary: JournalSummary, missing: Missing, reasons: list[dict[str, Any]]) -> dict[str, Any]:
     counts = {
         name: getattr(summary, name) for name in ("total", "done", "failed", "unknown", "left", "earlier")
     }
-    return {**counts, "reasons": reasons[:100]}
+    return {**counts, "missing": missing.count, "reasons": reasons[:100]}
 
 
-def _tell(summary: JournalSummary, reasons: list[dict[str, Any]]) -> None:
+def _tell(summary: JournalSummary, missing: Missing, reasons: list[dict[str, Any]]) -> None:
     parts = [f"{summary.done} done", f"{summary.failed} failed"]
     if summary.unknown:
         parts.append(f"{summary.unknown} unknown (may have been billed without a picture)")
@@ -58,3 +59,5 @@ def _tell(summary: JournalSummary, reasons: list[dict[str, Any]]) -> None:
         print_line(f"  {count} {reason['state']}: {shortened(what, 200)} (such as: {shortened(example)})")
     if len(reasons) > _SHOWN:
         print_line(f"  and {len(reasons) - _SHOWN} other reasons")
+    if missing.count:
+        print_line(str(missing))

@@ -6,6 +6,8 @@ from typing import Any
 
 from ..errors import APIError, AsiImageError
 from ..models import Failed, RunReport
+from .destination import Missing
+from .spare import Spare, not_stored
 from .speech import Voice, shortened, span, visible
 
 __all__ = ["as_json", "summarize"]
@@ -19,11 +21,13 @@ _COUNTS = (
 )  # fmt: skip
 
 
-def as_json(report: RunReport, *, interrupted: bool) -> dict[str, Any]:
+def as_json(report: RunReport, missing: Missing, spare: Spare, *, interrupted: bool) -> dict[str, Any]:
     """The report as one JSON object."""
     return {
         "ok": report.ok and not interrupted,
         **{name: getattr(report, name) for name in _COUNTS},
+        "missing": missing.count,
+        "spare": spare.folder,
         "elapsed": round(report.elapsed, 3),
         "interrupted": interrupted,
         "stopped_by": None if report.stopped_by is None else _error(report.stopped_by),
@@ -31,7 +35,10 @@ def as_json(report: RunReport, *, interrupted: bool) -> dict[str, Any]:
             {
                 "index": failure.index,
                 "prompt": failure.request.prompt,
-                "error": {**_error(failure.error), "maybe_billed": _maybe_billed(failure)},
+                "error": {
+                    **_error(failure.error),
+                    "maybe_billed": _is_unknown(failure) or not_stored(failure) is not None,
+                },
             }
             for failure in report.failures
         ],
@@ -42,11 +49,13 @@ def _error(error: AsiImageError) -> dict[str, Any]:
     return {"type": type(error).__name__, "message": str(error), "hint": error.hint}
 
 
-def _maybe_billed(failure: Failed) -> bool:
+def _is_unknown(failure: Failed) -> bool:
     return isinstance(failure.error, APIError) and failure.error.maybe_billed
 
 
-def summarize(voice: Voice, report: RunReport, *, place: str, total: int, quiet: bool) -> None:
+def summarize(
+    voice: Voice, report: RunReport, missing: Missing, spare: Spare, *, place: str, total: int, quiet: bool
+) -> None:
     """Say what there is, what there is not and why, and what to do about it; quiet says only the latter."""
     if not quiet:
         voice.say(_sums(report, place), "green" if report.ok else "")
@@ -61,6 +70,10 @@ def summarize(voice: Voice, report: RunReport, *, place: str, total: int, quiet:
             " reply came back. --no-resend-unknown leaves them out next time.",
             "yellow",
         )
+    if spare.saved or spare.lost:
+        voice.say(str(spare), "yellow")
+    if missing.count:
+        voice.say(str(missing), "yellow")
     if report.stopped_by is not None:
         voice.complain(report.stopped_by, label="stopped")
     _say_what_next(voice, report, total)
@@ -78,7 +91,7 @@ def _sums(report: RunReport, place: str) -> str:
 
 
 def _tell(voice: Voice, failure: Failed) -> None:
-    label = "  unknown" if _maybe_billed(failure) else "  failed"
+    label = "  unknown" if _is_unknown(failure) else "  failed"
     said, reason = shortened(failure.request.prompt, 50), shortened(str(failure.error), 300)
     voice.label(label, f'prompt {failure.index + 1} "{said}": {reason}', "red")
 

@@ -38,7 +38,10 @@ def open_sink(destination: str | Path) -> Sink:
 
 
 def _local_path(url: str) -> str:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise ConfigurationError(f"{url[:80]!r} is not a folder: {error}", hint=_HINT) from None
     if parts.netloc not in ("", "localhost"):
         raise ConfigurationError(
             f"{url} is on another machine, {parts.netloc}",

@@ -29,6 +29,12 @@ _STATE = ".asi-image"  # hidden, so that loaders of image folders pass it over
 _METADATA = "metadata.jsonl"
 _MARK = b"+"  # each sink leaves one in sink.lock when it opens; the last to leave wipes them off
 _THREADS = 8  # most of the time they wait for the disk
+_MAKE_ROOM = "Make room on the disk, then run the same again."
+_HINTS = {
+    errno.ENOSPC: _MAKE_ROOM,
+    errno.EDQUOT: _MAKE_ROOM,
+    errno.EMFILE: "Allow more open files (ulimit -n), or fewer requests at once; then run the same again.",
+}
 
 
 class DiskSink:
@@ -76,6 +82,8 @@ class DiskSink:
                 self._tidy(held, as_left=b"")
             _lock(held, exclusive=False, wait=True)
             held.write(_MARK)
+            os.fsync(held.fileno())  # or the next would not know that this one lost its power
+            sync_directory(self.directory / _STATE)
             metadata = opened.enter_context(open(self.directory / _METADATA, "a+b", buffering=0))
             _end_last_line(metadata)
             self._held, self._metadata = held, metadata
@@ -83,7 +91,8 @@ class DiskSink:
 
     def _tidy(self, held: IO[bytes], as_left: bytes) -> None:
         """Remove temporary files; where others have come and not gone, or were killed, see to the lines."""
-        for leftover in self._temporary.iterdir():
+        # By their names (files.write_whole): in a folder that came from others, "tmp" may lead elsewhere.
+        for leftover in self._temporary.glob(".*.tmp"):
             with contextlib.suppress(PermissionError):
                 leftover.unlink(missing_ok=True)
         held.seek(0)
@@ -104,6 +113,7 @@ class DiskSink:
             if last[name] == number and (self.directory / name).is_file()
         )
         write_whole(path, kept, temporary_directory=self._temporary)
+        sync_directory(self.directory)
 
     def _write(self, generation: Generation) -> Receipt:
         if self._metadata is None:
@@ -223,10 +233,5 @@ def _named(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise SinkError(
-            f"cannot write to {directory}: {error.strerror or error}",
-            hint="Make room on the disk, then run the same again."
-            if full
-            else "Choose a folder that can be written to.",
-        ) from error
+        hint = _HINTS.get(error.errno or 0, "Choose a folder that can be written to.")
+        raise SinkError(f"cannot write to {directory}: {error.strerror or error}", hint=hint) from error

@@ -1,58 +1,121 @@
-"""A run in a process of its own, to be killed or starved: reads its options and prints what came of it."""
+"""A batch in a process of its own, to be killed, starved or cut off: settings on standard input, report out.
+
+Both are JSON: in the fields of `batch.Batch`, out `batch.Report`.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import json
+import resource
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from asi_image_async import DiskSink, ImageSession
+import aiohttp
+
+from asi_image_async import DiskSink, ImageSession, RetryPolicy
 from asi_image_async.errors import AsiImageError
+from asi_image_async.events import OutcomeReady, RequestStarted
+
+KEY = "sk_chaos_0123456789abcdef"
 
 
-async def run(base_url: str, out: str, prompts: list[str], width: int) -> dict[str, Any]:
-    journal = Path(out) / ".asi-image" / "journal.sqlite"
-    async with ImageSession("sk_test_0123456789", base_url=base_url, max_concurrency=width) as session:
+class Watch:
+    """How long a prompt was held at most, from its first request to its outcome, in seconds."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._since: dict[int, float] = {}
+
+    def __call__(self, event: object) -> None:
+        now = time.monotonic()
+        if isinstance(event, RequestStarted):
+            self._since.setdefault(id(event.request), now)
+        elif isinstance(event, OutcomeReady):
+            self.longest = max(self.longest, now - self._since.pop(id(event.outcome.request), now))
+
+
+async def run(settings: dict[str, Any]) -> dict[str, Any]:
+    out = settings["out"]
+    watch = Watch()
+    async with contextlib.AsyncExitStack() as stack:
+        http = None
+        if settings["client"]:  # a client of the user's own, with a proxy or an authority of theirs
+            http = await stack.enter_async_context(client(**settings["client"]))
+        session = await stack.enter_async_context(
+            ImageSession(
+                KEY,
+                base_url=settings["base_url"],
+                max_concurrency=settings["width"],
+                rate_limit=settings["rate_limit"],
+                retry=RetryPolicy(**settings["retry"]),
+                timeout=settings["timeout"],
+                max_response_bytes=settings["max_response_bytes"],
+                http=http,
+                observer=watch,
+            )
+        )
         try:
-            report = await session.run(prompts, DiskSink(out), journal=journal)
+            report = await session.run(
+                settings["prompts"], DiskSink(out), journal=Path(out, ".asi-image", "journal.sqlite")
+            )
         except AsiImageError as error:
             return {"ok": False, "stopped_by": type(error).__name__, "said": str(error), "raised": True}
-    stopped_by = report.stopped_by and type(report.stopped_by).__name__
     return {
         "ok": report.ok,
         "total": report.total,
         "succeeded": report.succeeded,
         "skipped": report.skipped,
+        "failed": report.failed,
+        "unknown": report.unknown,
         "requests": report.requests,
-        "stopped_by": stopped_by,
+        "throttled": report.throttled,
+        "billed_at_most": report.billed_at_most,
+        "stopped_by": report.stopped_by and type(report.stopped_by).__name__,
         "said": str(report.stopped_by),
+        "failures": [f"{type(each.error).__name__}: {each.error}" for each in report.failures],
+        "longest": watch.longest,
+        "peak_mb": peak_mb(),
         "raised": False,
     }
 
 
-@contextlib.contextmanager
-def largest_file(size: int | None) -> Iterator[None]:
-    if size is None:
-        yield
-        return
-    import resource
+def peak_mb() -> float | None:
+    """The most memory that this process has had; `ru_maxrss` would begin with its parent's."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return None
+    return next(int(line.split()[1]) / 1024 for line in status.open() if line.startswith("VmHWM"))
 
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
+
+def client(proxy: str | None = None, authority: str | None = None) -> aiohttp.ClientSession:
+    import ssl
+
+    trusted = ssl.create_default_context(cafile=authority)
+    return aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=trusted), proxy=proxy)
+
+
+@contextlib.contextmanager
+def limited(limits: dict[str, int]) -> Iterator[None]:
+    """Limits of the system, such as {"RLIMIT_FSIZE": 1000}, for as long as the batch lasts."""
+    before = {name: resource.getrlimit(getattr(resource, name)) for name in limits}
     try:
+        for name, soft in limits.items():
+            resource.setrlimit(getattr(resource, name), (soft, before[name][1]))
         yield
     finally:  # what measures the coverage has something to write too
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
+        for name, limit in before.items():
+            resource.setrlimit(getattr(resource, name), limit)
 
 
 def main() -> None:
-    options = json.load(sys.stdin)
-    with largest_file(options.pop("largest_file", None)):
-        said = asyncio.run(run(**options))
+    settings = json.load(sys.stdin)
+    with limited(settings["limits"]):
+        said = asyncio.run(run(settings))
     print(json.dumps(said))
 
 

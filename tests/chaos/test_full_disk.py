@@ -8,32 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import io
-import json
-import os
 import random
-import subprocess
+import re
 import sys
-import tempfile
-from asyncio.subprocess import PIPE
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
+from chaos.batch import Batch, everything_agrees, nothing_is_half, whole_pictures
+from chaos.here import run_here
+from chaos.scale import Figures, scaled
+from chaos.small_disk import may_mount, small_disk
 from PIL import Image
 from service import Service, reply
 
-from asi_image_async.runtime.journal import read_summary
+from asi_image_async import Failed, RunReport
+from asi_image_async.core.naming import file_stem
+from asi_image_async.errors import JournalError, SinkError
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limits"),
 ]
+mounts = pytest.mark.skipif(not may_mount(), reason="only root may mount a disk, on Linux")
 
-CHILD = Path(__file__).parent / "child.py"
 WIDTH = 4
 KB = 1024
 
@@ -45,10 +45,16 @@ def noise(width: int, height: int) -> bytes:
     return file.getvalue()
 
 
-SMALL, LARGE = noise(32, 32), noise(320, 320)
+SMALL, LARGE, PICTURE = noise(32, 32), noise(320, 320), noise(100, 100)  # the last is three pages
 
 
-async def drawing(service: Service, data: bytes) -> None:
+def seeded() -> random.Random:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    return random.Random(seed)
+
+
+def drawing(service: Service, data: bytes) -> None:
     body = {"created": 1, "data": [{"b64_json": base64.b64encode(data).decode()}]}
 
     async def draw(number: int, request: web.Request) -> web.Response:
@@ -58,143 +64,149 @@ async def drawing(service: Service, data: bytes) -> None:
     service.answer = draw
 
 
-async def run(
-    service: Service, out: Path, prompts: list[str], largest_file: int | None = None
-) -> dict[str, Any]:
-    options = {
-        "base_url": service.base_url,
-        "out": str(out),
-        "prompts": prompts,
-        "width": WIDTH,
-        "largest_file": largest_file,
-    }
-    process = await asyncio.create_subprocess_exec(sys.executable, CHILD, stdin=PIPE, stdout=PIPE)
-    async with asyncio.timeout(30):
-        said, _ = await process.communicate(json.dumps(options).encode())
-    assert process.returncode == 0
-    report: dict[str, Any] = json.loads(said)
-    return report
-
-
-def nothing_is_half(out: Path, data: bytes) -> None:
-    """Whether it has stopped or is complete."""
-    for path in out.glob("*.png"):
-        assert path.read_bytes() == data
-    if (out / "metadata.jsonl").exists():
-        text = (out / "metadata.jsonl").read_bytes()
-        assert text == b"" or text.endswith(b"\n")
-        names = [json.loads(line)["file_name"] for line in text.splitlines()]
-        assert all((out / name).exists() for name in names)
-    if (out / ".asi-image" / "tmp").exists():
-        assert list((out / ".asi-image" / "tmp").iterdir()) == []
-
-
-def everything_is_there(out: Path, prompts: list[str], data: bytes) -> None:
-    nothing_is_half(out, data)
-    assert len(list(out.glob("*.png"))) == len(prompts)
-    lines = [json.loads(line) for line in (out / "metadata.jsonl").read_bytes().splitlines()]
-    assert sorted(line["prompt"] for line in lines) == sorted(prompts)
-    assert read_summary(out / ".asi-image" / "journal.sqlite").done == len(prompts)
-
-
 @pytest.mark.parametrize(
-    ("what", "length", "data", "limit", "error", "said"),
+    ("length", "data", "limit", "error", "said"),
     [
-        ("a picture", 20, LARGE, 60 * KB, "SinkError", "could not be stored"),
-        ("a line", 20_000, SMALL, 150 * KB, "SinkError", "could not be stored"),
-        ("the journal", 20, SMALL, 40 * KB, "JournalError", "journal"),
-        ("anything at all", 20, SMALL, 0, "JournalError", "journal"),
+        pytest.param(20, LARGE, 60 * KB, "SinkError", "could not be stored", id="a picture"),
+        pytest.param(20_000, SMALL, 150 * KB, "SinkError", "could not be stored", id="a line"),
+        pytest.param(20, SMALL, 40 * KB, "JournalError", "journal", id="the journal"),
+        pytest.param(20, SMALL, 0, "JournalError", "journal", id="anything at all"),
     ],
 )
 async def test_where_a_file_may_not_grow_the_run_stops_by_name_and_goes_on_once_it_may(
-    service: Service,
-    tmp_path: Path,
-    what: str,
-    length: int,
-    data: bytes,
-    limit: int,
-    error: str,
-    said: str,
+    service: Service, tmp_path: Path, length: int, data: bytes, limit: int, error: str, said: str
 ) -> None:
     out = tmp_path / "out"
     prompts = [f"{n} ".ljust(length, "x") for n in range(40)]
-    await drawing(service, data)
-    stopped = await run(service, out, prompts, limit)
+    drawing(service, data)
+    full = Batch(service.base_url, out, prompts, width=WIDTH, limits={"RLIMIT_FSIZE": limit})
+    stopped = await full.finish()
     assert (stopped["ok"], stopped["stopped_by"]) == (False, error), stopped
     assert said in stopped["said"]
-    nothing_is_half(out, data)
+    nothing_is_half(out)
     assert len(service.bodies) < len(prompts)
 
-    report = await run(service, out, prompts)
-    assert report["ok"], report
-    everything_is_there(out, prompts, data)
+    report = await run_here(service.base_url, out, prompts)
+    assert report.ok, report
+    await everything_agrees(out, prompts)
     assert len(service.bodies) <= len(prompts) + WIDTH
 
 
-class SmallDisk:
-    """A file system in memory whose size can be changed while it is in use."""
-
-    def __init__(self, place: Path) -> None:
-        self.place = place
-
-    def size(self, kilobytes: int, *, grow: bool = True) -> None:
-        options = f"{'remount,' if grow else ''}size={kilobytes}k"
-        subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(self.place)], check=True, capture_output=True
-        )
+# Lines that seldom end where a page does, so that they too find the disk full in their middle.
+PROMPTS = [f"{n} ".ljust(1000, "x") for n in range(12)]
+ENOUGH = 1000  # pages
 
 
-@contextlib.contextmanager
-def mounted(place: Path) -> Iterator[SmallDisk]:
-    disk = SmallDisk(place)
-    disk.size(64, grow=False)
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
+@dataclass
+class Costs:
+    """What one disk after the other, or one that grew, has come to."""
+
+    stops: int = 0
+    before_any: int = 0  # stops with nothing asked for
+    left: int = 0  # pictures that were bought and could not be stored or written down, and told so
+    again: int = 0
+    delivered: int = 0
+    wanted: int = 0
+
+    def tell(self, fault: str) -> None:
+        Figures(
+            fault=f"{fault} ({self.again} were bought and had no room)",
+            tries=self.stops,
+            delivered=self.delivered,
+            lost=self.wanted - self.delivered,
+            billed_twice=max(0, self.again - self.left),
+        ).tell()
 
 
-def _may_mount() -> bool:
-    if sys.platform != "linux" or os.geteuid() != 0:
-        return False
-    with tempfile.TemporaryDirectory() as place:
-        try:
-            with mounted(Path(place)):
-                return True
-        except (OSError, subprocess.CalledProcessError):
+@dataclass
+class Runs:
+    """Runs into one folder, in this process, so that there can be hundreds."""
+
+    service: Service
+    out: Path
+    costs: Costs
+
+    async def stops(self) -> bool:
+        """One run. It is complete, or it was stopped by name and tells of everything that it bought."""
+        before = len(self.service.bodies)
+        report = await self.report()
+        asked = self.service.prompts[before:]
+        nothing_is_half(self.out)
+        assert (report.requests, report.unknown) == (len(asked), 0)
+        left = [failure for failure in report.failures if failure.request.prompt in asked]
+        assert report.succeeded + len(left) == len(asked)
+        assert len(left) <= WIDTH
+        for failure in left:
+            self.can_be_saved(failure)
+        self.costs.left += len(left)
+        if report.ok:
             return False
+        assert isinstance(report.stopped_by, JournalError | SinkError)
+        assert re.search("full|No space|disk I/O", str(report.stopped_by))
+        self.costs.stops += 1
+        self.costs.before_any += not asked
+        return True
+
+    async def report(self) -> RunReport:
+        try:
+            return await run_here(self.service.base_url, self.out, PROMPTS, width=WIDTH)
+        except (JournalError, SinkError) as error:  # it could not be opened, or so it says
+            return RunReport(stopped_by=error)
+
+    def can_be_saved(self, failure: Failed) -> None:
+        """A bought picture is with its error, or in the folder and only not written down."""
+        if isinstance(failure.error, SinkError):
+            assert failure.error.generation.image.data == PICTURE
+        else:
+            assert isinstance(failure.error, JournalError)
+            assert (self.out / f"{file_stem(failure.request, 0)}.png").read_bytes() == PICTURE
+
+    async def agree(self) -> None:
+        """With room all comes to be there, and was bought again only where it had none."""
+        assert not await self.stops()
+        await everything_agrees(self.out, PROMPTS)
+        again = len(self.service.bodies) - len(PROMPTS)
+        assert again <= self.costs.left
+        self.costs.again += again
+        self.costs.wanted += len(PROMPTS)
+        self.costs.delivered += len(whole_pictures(self.out))
 
 
-if _may_mount():
-
-    async def test_a_disk_that_grows_bit_by_bit_stops_each_run_by_name_until_all_are_there(
-        service: Service, tmp_path: Path
-    ) -> None:
-        data = noise(64, 64)
-        place = tmp_path / "disk"
-        place.mkdir()
-        out = place / "out"
-        prompts = [f"picture number {n}" for n in range(40)]
-        await drawing(service, data)
-        with mounted(place) as disk:
-            await grow_until_done(service, disk, out, prompts, data)
-            everything_is_there(out, prompts, data)
-
-
-async def grow_until_done(
-    service: Service, disk: SmallDisk, out: Path, prompts: list[str], data: bytes
+@mounts
+async def test_a_disk_of_any_size_that_is_too_small_stops_the_run_by_name_and_with_room_it_goes_on(
+    service: Service, tmp_path: Path
 ) -> None:
-    # Each is full at another moment: before the journal is there, in it, in a picture, in a line.
-    sizes = [24, 60, 130, 230]
-    stops = 0
-    for size in [*sizes, 4096]:
-        disk.size(size)
-        report = await run(service, out, prompts)
-        nothing_is_half(out, data)
-        if report["ok"]:
-            break
-        stops += 1
-        assert report["stopped_by"] in ("SinkError", "JournalError"), report
-    assert report["ok"], report
-    assert stops >= 3
-    assert len(service.bodies) <= len(prompts) + stops * WIDTH
+    drawing(service, PICTURE)
+    chance = seeded()
+    costs, pages, full = Costs(), chance.randint(1, scaled(5, 1)), True
+    while full:
+        assert pages < ENOUGH
+        service.bodies.clear()
+        with small_disk(tmp_path / "disk", pages) as disk:
+            runs = Runs(service, disk.place / "out", costs)
+            full = await runs.stops()
+            disk.pages(ENOUGH)
+            await runs.agree()
+        pages += scaled(6, 1)
+    assert costs.before_any > 0
+    assert costs.again > 0
+    costs.tell("a full disk, of every size that is too small")
+
+
+@mounts
+async def test_a_disk_that_grows_bit_by_bit_stops_each_run_by_name_until_all_are_there(
+    service: Service, tmp_path: Path
+) -> None:
+    drawing(service, PICTURE)
+    chance = seeded()
+    costs, pages = Costs(), 1
+    with small_disk(tmp_path / "disk", pages) as disk:
+        runs = Runs(service, disk.place / "out", costs)
+        while await runs.stops():
+            pages += chance.randint(4, 12)  # what an opening takes, and a little more
+            assert pages < ENOUGH
+            disk.pages(pages)
+        disk.pages(ENOUGH)
+        await runs.agree()
+    assert costs.stops > costs.before_any + 2
+    costs.tell("a full disk that grows bit by bit")

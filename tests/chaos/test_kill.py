@@ -1,125 +1,148 @@
-"""`kill -9` at any moment: what was finished stays, what was in flight is asked again, nothing is half.
-
-ASI_CHAOS=long gives a hundred kills.
-"""
+"""`kill -9` at any moment: what was finished stays, what was in flight is asked again, nothing is half."""
 
 from __future__ import annotations
 
 import asyncio
-import io
-import json
-import os
 import random
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from aiohttp import web
-from PIL import Image
-from service import Service, reply
+from chaos.batch import Batch, everything_agrees, journal_of, whole_pictures
+from chaos.scale import Figures, scaled
+from service import JPEG, Service, reply
 
 from asi_image_async.core.naming import digest
 from asi_image_async.models import ImageRequest
-from asi_image_async.runtime.journal import Journal, State, read_summary
+from asi_image_async.runtime.journal import State, count_states, read_summary
 
 pytestmark = [
     pytest.mark.anyio,
     pytest.mark.skipif(sys.platform == "win32", reason="Windows has no kill -9"),
 ]
 
-CHILD = Path(__file__).parent / "child.py"
-LONG = os.environ.get("ASI_CHAOS") == "long"
-KILLS = 100 if LONG else 8
-PROMPTS = [f"picture number {n}, of many" for n in range(1500 if LONG else 150)]
+KILLS = scaled(10, 200)
+MIDDLE = KILLS * 9 // 10  # the others come when all is there
+PROMPTS = [f"picture number {n}, of many" for n in range(scaled(100, 2000))]
 WIDTH = 8
 
 
-async def start(service: Service, out: Path) -> Process:
-    options = {"base_url": service.base_url, "out": str(out), "prompts": PROMPTS, "width": WIDTH}
-    process = await asyncio.create_subprocess_exec(sys.executable, CHILD, stdin=PIPE, stdout=PIPE)
-    assert process.stdin is not None
-    process.stdin.write(json.dumps(options).encode())
-    process.stdin.close()
-    return process
+@dataclass
+class Killer:
+    """A batch that is started and killed again and again, and what that has cost so far."""
 
+    service: Service
+    batch: Batch
+    chance: random.Random
+    kills: int = 0
+    done: int = 0
+    bought_again: int = 0  # what an earlier run had written down, or twice in one run: never to be
+    most_in_flight: int = 0
 
-async def finish(service: Service, out: Path) -> dict[str, Any]:
-    process = await start(service, out)
-    said, _ = await process.communicate()
-    assert process.returncode == 0
-    report: dict[str, Any] = json.loads(said)
-    return report
+    async def kill(self, moment: Callable[[Process], Awaitable[None]]) -> None:
+        """One start and a kill at that moment, then a look at what is left."""
+        before = len(self.service.bodies)
+        process = await self.batch.start()
+        async with asyncio.timeout(20):
+            await moment(process)
+        if process.returncode is None:
+            process.send_signal(signal.SIGKILL)
+        await process.communicate()
+        self.kills += process.returncode == -signal.SIGKILL
+        async with asyncio.timeout(5):
+            while self.service.in_flight:  # what the dead process sent is read to its end
+                await asyncio.sleep(0.001)
+        self.look(self.service.prompts[before:])
 
+    def look(self, asked: list[str]) -> None:
+        """What has a final name is whole, and what the journal knew it has not forgotten."""
+        journal = journal_of(self.batch.out)
+        if not journal.exists():
+            assert asked == []
+            return
+        summary = read_summary(journal)
+        done = summary.done + summary.earlier
+        pictures = [path.read_bytes() for path in self.batch.out.glob("*.*g")]
+        assert set(pictures) <= {JPEG}
+        assert self.done <= done <= len(pictures) <= done + WIDTH
+        different = set(asked)
+        digests = [digest(ImageRequest(prompt=prompt)) for prompt in different]
+        finished = count_states(journal, digests)[State.DONE]
+        self.bought_again += len(asked) - len(different) + finished - (done - self.done)
+        self.most_in_flight = max(self.most_in_flight, len(different) - finished)
+        self.done = done
 
-async def kill_it_somewhere(service: Service, process: Process, chance: random.Random) -> None:
-    """After some requests of its own and a moment more; at times before the first."""
-    more = chance.randint(0, 2 * len(PROMPTS) // KILLS)
-    goal = len(service.bodies) + more
-    async with asyncio.timeout(20):
-        while len(service.bodies) < goal and process.returncode is None:
+    async def while_it_begins(self, process: Process) -> None:
+        """Before its first line, or up to its first requests."""
+        await asyncio.sleep(self.chance.uniform(0, 0.6))
+
+    async def while_it_makes_its_files(self, process: Process, longest: float = 0.02) -> None:
+        """Just after it took the lock: it makes or opens its journal, then the sink."""
+        lock = Path(f"{journal_of(self.batch.out)}.lock")
+        lock.unlink(missing_ok=True)
+        while not lock.exists() and process.returncode is None:
             await asyncio.sleep(0.001)
-        await asyncio.sleep(chance.uniform(0, 0.03 if more else 0.5))
-    if process.returncode is None:
-        process.send_signal(signal.SIGKILL)
-    await process.wait()
-    await process.communicate()
+        await asyncio.sleep(self.chance.uniform(0, longest))
+
+    async def while_it_works(self, process: Process) -> None:
+        """After some requests, with others in every state from asked for to written down."""
+        share = 2 * (len(PROMPTS) - self.done) // max(1, MIDDLE - self.kills)
+        goal = len(self.service.bodies) + self.chance.randint(1, max(1, share))
+        while len(self.service.bodies) < goal and process.returncode is None:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(self.chance.uniform(0, 0.02))
+
+    async def while_it_ends(self, process: Process) -> None:
+        """With all there already: it tidies up after the last kill, passes all over, and closes."""
+        await self.while_it_makes_its_files(process, longest=0.15)
 
 
-def whole_pictures(out: Path) -> dict[str, bytes]:
-    found = {}
-    for path in out.glob("*.jpg"):
-        found[path.name] = data = path.read_bytes()
-        Image.open(io.BytesIO(data)).load()
-    return found
+async def kill_at_all_moments(killer: Killer) -> None:
+    for _ in range(KILLS // 20):  # with no journal there yet, for as long as none is made
+        await killer.kill(killer.while_it_makes_its_files)
+    moments = [killer.while_it_begins, killer.while_it_makes_its_files, *[killer.while_it_works] * 8]
+    while killer.kills < MIDDLE:
+        await killer.kill(killer.chance.choice(moments))
+    assert (await killer.batch.finish())["ok"]
+    killer.done = len(PROMPTS)
+    for _ in range(3 * (KILLS - MIDDLE)):  # some come too late
+        if killer.kills < KILLS:
+            await killer.kill(killer.while_it_ends)
 
 
-@pytest.mark.timeout(900 if LONG else 60)
+@pytest.mark.timeout(scaled(60, 400))
 async def test_kill_9_at_any_moment_loses_nothing_that_was_finished(service: Service, tmp_path: Path) -> None:
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chance = random.Random(seed)
-    out = tmp_path / "out"
 
     async def draw(number: int, request: web.Request) -> web.Response:
-        await asyncio.sleep(chance.uniform(0.005, 0.015))
+        await asyncio.sleep(chance.uniform(0.005, 0.02))
         return reply()
 
     service.answer = draw
-    finished = 0
-    for _ in range(KILLS):
-        await kill_it_somewhere(service, await start(service, out), chance)
-        pictures = whole_pictures(out)
-        if (out / ".asi-image" / "journal.sqlite").exists():
-            done = read_summary(out / ".asi-image" / "journal.sqlite").done
-            assert finished <= done <= len(pictures) <= done + WIDTH
-            finished = done
+    out = tmp_path / "out"
+    killer = Killer(service, Batch(service.base_url, out, PROMPTS, width=WIDTH), chance)
+    await kill_at_all_moments(killer)
+    assert killer.kills == KILLS
+    assert killer.bought_again == 0
+    assert killer.most_in_flight <= WIDTH
 
-    last = await finish(service, out)
-    assert last["ok"], last
-    assert last["succeeded"] + last["skipped"] == len(PROMPTS)
-    assert len(service.bodies) <= len(PROMPTS) + KILLS * WIDTH
-
-    again = await finish(service, out)
-    assert (again["ok"], again["requests"], again["skipped"]) == (True, 0, len(PROMPTS))
-    await everything_agrees(out)
-
-
-async def everything_agrees(out: Path) -> None:
-    pictures = whole_pictures(out)
-    assert len(pictures) == len(PROMPTS)
-    assert list((out / ".asi-image" / "tmp").iterdir()) == []
-    assert {path.name for path in out.iterdir()} == {*pictures, "metadata.jsonl", ".asi-image"}
-    lines = [json.loads(line) for line in (out / "metadata.jsonl").read_bytes().splitlines()]
-    assert sorted(line["prompt"] for line in lines) == sorted(PROMPTS)
-    assert sorted(line["file_name"] for line in lines) == sorted(pictures)
-    named = {line["prompt"]: line["file_name"] for line in lines}
-    summary = read_summary(out / ".asi-image" / "journal.sqlite")
-    assert (summary.total, summary.done, summary.left) == (len(PROMPTS), len(PROMPTS), 0)
-    async with Journal(out / ".asi-image" / "journal.sqlite") as journal:
-        for prompt in PROMPTS:
-            claim = await journal.claim(digest(ImageRequest(prompt=prompt)))
-            assert claim.state is State.DONE
-            assert Path(claim.detail) == out / named[prompt]
+    last = await killer.batch.finish()
+    assert (last["ok"], last["requests"], last["skipped"]) == (True, 0, len(PROMPTS)), last
+    await everything_agrees(out, PROMPTS)
+    again = len(service.bodies) - len(PROMPTS)
+    assert again <= KILLS * WIDTH
+    Figures(
+        fault=f"kill -9 at any moment ({again} in flight then were bought again)",
+        tries=KILLS,
+        delivered=len(whole_pictures(out)),
+        lost=len(PROMPTS) - len(whole_pictures(out)),
+        billed_twice=killer.bought_again,
+        peak_mb=last["peak_mb"],
+    ).tell()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from asi_image_async.emulator import Emulator, Fault
 
@@ -99,6 +101,8 @@ def test_json_is_the_report_and_nothing_else_on_standard_output(
         "interrupted": False,
         "stopped_by": None,
         "failures": [],
+        "missing": 0,
+        "spare": None,
     }
 
 
@@ -169,10 +173,36 @@ def test_a_folder_that_breaks_in_mid_run_ends_it_with_3(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(disk, "write_whole", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(Path.cwd()))
     ended = asi_image("batch", prompts, "--out", "out", "--concurrency", 1)
     assert ended.status == 3
     assert "No space left on device" in ended.err
     assert "Make room on the disk" in ended.err
+    assert "1 was bought and could not be stored: it is in " in ended.err
+    assert "; the same line buys it again" in ended.err
+    told = asi_image("batch", prompts, "--out", "out", "--concurrency", 1, "--json").json
+    (failure,) = told["failures"]
+    assert (failure["error"]["type"], failure["error"]["maybe_billed"]) == ("SinkError", True)
+    (kept,) = Path(told["spare"]).iterdir()
+    assert kept.name.startswith("a-red-fox-")
+    Image.open(kept).load()
+
+
+@quick
+def test_what_has_no_room_anywhere_is_told_as_lost(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asi_image_async import models
+    from asi_image_async.sinks import disk
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(disk, "write_whole", full)
+    monkeypatch.setattr(models, "write_durably", full)
+    ended = asi_image("batch", prompts, "--out", "out", "--concurrency", 1)
+    assert ended.status == 3
+    assert "could not be stored: there was no room elsewhere either; the same line buys it again" in ended.err
 
 
 @pytest.mark.asi_emulator(quota=1, quota_status=402, canned=20_000)
@@ -311,6 +341,38 @@ def test_status_exits_0_when_all_is_done_and_2_where_there_is_no_journal(
     ended = asi_image("status", tmp_path)
     assert ended.status == 2
     assert "there is no journal" in ended.err
+
+
+@quick
+def test_a_finished_picture_that_was_taken_away_is_told_and_not_bought_again_unasked(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    asi_image("batch", prompts, "--out", "out")
+    taken = next(Path("out").glob("a-blue-whale-*"))
+    taken.rename("whale.jpg")
+    told = f"1 finished picture is no longer in the folder (such as {taken.name})"
+
+    for options in ([], ["--quiet"]):
+        again = asi_image("batch", prompts, "--out", "out", *options)
+        assert (again.status, told in again.err) == (0, True), again.err
+    assert asi_image("batch", prompts, "--out", "out", "--json").json["missing"] == 1
+    assert asi_emulator.requests == 3
+
+    ended = asi_image("status", "out")
+    assert (ended.status, told in ended.out) == (1, True), ended.out
+    assert asi_image("status", "out", "--json").json["missing"] == 1
+    Path("whale.jpg").rename(taken)
+    assert asi_image("status", "out").status == 0
+
+
+@quick
+def test_in_a_folder_that_was_moved_nothing_is_missing(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    asi_image("batch", prompts, "--out", "out")
+    Path("out").rename("elsewhere")
+    ended = asi_image("status", "elsewhere", "--json")
+    assert (ended.status, ended.json["missing"], ended.json["done"]) == (0, 0, 3)
 
 
 @quick

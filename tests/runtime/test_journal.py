@@ -11,6 +11,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,7 +19,14 @@ from pathlib import Path
 import pytest
 
 from asi_image_async.errors import JournalError
-from asi_image_async.runtime.journal import Journal, JournalSummary, State, read_summary, writing
+from asi_image_async.runtime.journal import (
+    Journal,
+    JournalSummary,
+    State,
+    find_missing,
+    read_summary,
+    writing,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -497,6 +505,24 @@ async def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
         assert "can be written" in error.value.hint
 
 
+async def test_one_that_was_taken_away_while_in_use_says_so_and_brought_back_it_knows_all(
+    path: Path, tmp_path: Path
+) -> None:
+    async with Journal(path) as journal:
+        keys = [(await journal.claim(digest)).key for digest in digests(3)]
+        await journal.record(keys[0], State.DONE, "")
+        path.rename(tmp_path / "elsewhere")
+        with pytest.raises(JournalError, match="moved, removed or replaced") as taken:
+            await journal.record(keys[1], State.DONE, "")
+        assert "Bring it back" in taken.value.hint
+        path.touch()  # another one is not it
+        with pytest.raises(JournalError, match="moved, removed or replaced"):
+            await journal.record(keys[2], State.DONE, "")
+    (tmp_path / "elsewhere").replace(path)
+    async with Journal(path) as journal:
+        assert [claim.state for claim in await journal.claim_all(digests(3))] == [State.DONE] * 3
+
+
 # -- looked at from outside
 
 
@@ -568,6 +594,43 @@ asyncio.run(main())
     assert read_summary(path).done == 1
     assert read_summary(path).total is None
     assert read_summary(path).left is None
+
+
+async def test_pictures_that_are_done_and_not_there_are_counted_by_their_names_alone(path: Path) -> None:
+    places = ["out/a.jpg\nout/a-2.jpg", "C:\\old\\b.jpg", "", "elsewhere/c.jpg"]
+    async with Journal(path) as journal:
+        for digest, place in zip(digests(4), places, strict=True):
+            await journal.record((await journal.claim(digest)).key, State.DONE, place)
+        failed = (await journal.claim(FOX)).key
+        await journal.record(failed, State.FAILED, "out/fox.jpg")
+        assert find_missing(path, ["a.jpg", "a-2.jpg", "b.jpg", "c.jpg", "mine.jpg"]) == (0, "")
+    assert find_missing(path, iter(["a.jpg", "c.jpg"])) == (2, "a-2.jpg")
+
+
+async def test_what_a_run_stores_while_its_folder_is_looked_at_is_not_missing(path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    async with Journal(path) as journal:
+        keys = [(await journal.claim(digest)).key for digest in (FOX, HARE)]
+        await journal.record(keys[0], State.DONE, "out/fox.jpg")
+
+        def listing() -> Iterator[str]:  # it began before the hare was stored
+            storing = journal.record(keys[1], State.DONE, "out/hare.jpg")
+            asyncio.run_coroutine_threadsafe(storing, loop).result(10)
+            yield "fox.jpg"
+
+        assert await asyncio.to_thread(find_missing, path, listing()) == (0, "")
+    assert find_missing(path, ["fox.jpg"]) == (1, "hare.jpg")
+
+
+async def test_a_hundred_thousand_pictures_are_looked_for_in_a_moment(path: Path) -> None:
+    names = [f"picture-{number:012}.jpg" for number in range(100_000)]
+    async with Journal(path) as journal:
+        rows = [(number.to_bytes(16, "big"), f"out/{name}") for number, name in enumerate(names)]
+        insert = "INSERT INTO items VALUES (?, 'done', NULL, ?, 0, 1)"
+        await journal._do(lambda database: database.executemany(insert, rows))
+    before = time.thread_time()
+    assert find_missing(path, names[1:]) == (1, names[0])
+    assert time.thread_time() - before < 2
 
 
 @pytest.mark.parametrize("name", ["nowhere", "folder", "a\0b"])

@@ -266,10 +266,33 @@ async def test_a_picture_its_name_and_its_line_are_flushed_before_a_write_return
 
     monkeypatch.setattr(os, "fsync", watch)
     async with opened(tmp_path / "out") as sink:
+        assert flushed == ["sink.lock", ".asi-image"]  # by which the next open knows of a crash
+        flushed.clear()
         await sink.write(make("a fox"))
         part, *others = flushed
         assert part.endswith(".tmp")
         assert others == ["out", "metadata.jsonl"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which file a descriptor is of")
+async def test_tidied_lines_are_flushed_before_the_crash_that_they_came_from_is_forgotten(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path / "out") as sink:
+        await sink.write(make("a fox"))
+    crash(tmp_path / "out")
+    marks: dict[str, int] = {}
+    real = os.fsync
+
+    def watch(descriptor: int) -> None:
+        real(descriptor)
+        name = Path(f"/proc/self/fd/{descriptor}").resolve().name
+        marks.setdefault(name, (tmp_path / "out" / ".asi-image" / "sink.lock").stat().st_size)
+
+    monkeypatch.setattr(os, "fsync", watch)
+    async with opened(tmp_path / "out"):
+        [lines, folder] = [marks[name] for name in marks if name == "out" or name.endswith(".tmp")]
+        assert lines == folder == 1
 
 
 async def test_a_sink_that_is_not_open_says_so_and_writes_nothing(tmp_path: Path) -> None:
@@ -501,6 +524,25 @@ async def test_a_full_disk_leaves_no_half_line_and_the_picture_comes_again_when_
     assert before[0]["prompt"] == "a"
     assert [line["prompt"] for line in lines(tmp_path)] == ["a", "b", "c"]
     assert len(pictures(tmp_path)) == 3
+
+
+async def test_with_too_few_open_files_it_says_what_to_do_and_goes_on_when_there_are_enough(
+    tmp_path: Path,
+) -> None:
+    resource = pytest.importorskip("resource")
+    async with opened(tmp_path) as sink:
+        await sink.write(make("a"))
+        with open(os.devnull) as next_one:
+            old = resource.getrlimit(resource.RLIMIT_NOFILE)
+            resource.setrlimit(resource.RLIMIT_NOFILE, (next_one.fileno(), old[1]))
+            try:
+                with pytest.raises(SinkError, match="Too many open files") as few:
+                    await sink.write(make("b"))
+            finally:
+                resource.setrlimit(resource.RLIMIT_NOFILE, old)
+        assert "ulimit -n" in few.value.hint
+        await sink.write(make("b"))
+    assert [line["prompt"] for line in lines(tmp_path)] == ["a", "b"]
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")

@@ -4,7 +4,7 @@
 """
 
 from .database import Claim, State
-from .summary import JournalSummary, count_states, read_summary
+from .summary import JournalSummary, count_states, find_missing, read_summary
 from .writing import Journal
 
-__all__ = ["Claim", "Journal", "JournalSummary", "State", "count_states", "read_summary"]
+__all__ = ["Claim", "Journal", "JournalSummary", "State", "count_states", "find_missing", "read_summary"]

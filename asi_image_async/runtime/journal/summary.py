@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ...errors import JournalError
 from .database import SEEN, State, check, claim, get_value, named, reading
 
-__all__ = ["JournalSummary", "count_states", "read_summary"]
+__all__ = ["JournalSummary", "count_states", "find_missing", "read_summary"]
 
 
 @dataclass(frozen=True)
@@ -44,13 +45,10 @@ def read_summary(path: str | Path, *, failures: int = 100) -> JournalSummary:
     path = Path(path)
     if not path.is_file():
         raise JournalError(f"there is no journal at {path}", hint="Has a batch been run into it?")
-    try:
-        with reading(path) as database:
-            if not check(database, path):  # a run was killed before it wrote anything
-                return JournalSummary(total=None, done=0, failed=0, unknown=0)
-            return _summary(database, failures)
-    except sqlite3.Error as error:
-        raise named(error, path) from error
+    with _looking(path) as database:
+        if database is None:
+            return JournalSummary(total=None, done=0, failed=0, unknown=0)
+        return _summary(database, failures)
 
 
 def count_states(path: str | Path, digests: Iterable[bytes]) -> Counter[State | None]:
@@ -61,12 +59,45 @@ def count_states(path: str | Path, digests: Iterable[bytes]) -> Counter[State | 
     path = Path(path)
     if not path.is_file():
         return Counter({None: sum(1 for _ in digests)})
+    with _looking(path) as database:
+        if database is None:
+            return Counter({None: sum(1 for _ in digests)})
+        database.execute(SEEN)
+        return Counter(claim(database, digest).state for digest in digests)
+
+
+def find_missing(path: str | Path, there: Iterable[str]) -> tuple[int, str]:
+    """How many pictures are written down as done and are not `there`, and the name of one of them.
+
+    `there`: names of files, asked for when the journal has been read, so that what a run stores meanwhile
+    is not missing. Blocking. Raises JournalError. Without a journal nothing is known of any.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return 0, ""
+    with _looking(path) as database:
+        if database is None:
+            return 0, ""
+        # A table of the connection's own: SQLite spills a large one to the disk.
+        database.execute("CREATE TEMP TABLE missing (name TEXT PRIMARY KEY) WITHOUT ROWID")
+        done = database.execute("SELECT detail FROM items WHERE state = 'done'")
+        names = ((_name(place),) for (detail,) in done for place in detail.split("\n") if place)
+        database.executemany("INSERT OR IGNORE INTO missing VALUES (?)", names)
+        database.executemany("DELETE FROM missing WHERE name = ?", ((name,) for name in there))
+        count, name = database.execute("SELECT count(*), min(name) FROM missing").fetchone()
+        return count, name or ""
+
+
+def _name(place: str) -> str:
+    return place.replace("\\", "/").rpartition("/")[2]  # it may have been written on another system
+
+
+@contextmanager
+def _looking(path: Path) -> Iterator[sqlite3.Connection | None]:
+    """A connection that only reads, None where a run was killed before it wrote anything."""
     try:
         with reading(path) as database:
-            if not check(database, path):
-                return Counter({None: sum(1 for _ in digests)})
-            database.execute(SEEN)
-            return Counter(claim(database, digest).state for digest in digests)
+            yield database if check(database, path) else None
     except sqlite3.Error as error:
         raise named(error, path) from error
 

@@ -6,6 +6,7 @@ Whatever has come in while it was busy becomes one commit.
 from __future__ import annotations
 
 import asyncio
+import os
 import queue
 import sqlite3
 import threading
@@ -20,7 +21,17 @@ from typing import Any, Self, TypeVar
 import anyio
 
 from ...errors import JournalError
-from .database import Claim, State, claim, get_value, hold, named, open_database, set_value
+from .database import (
+    Claim,
+    State,
+    check_place,
+    claim,
+    get_value,
+    hold,
+    named,
+    open_database,
+    set_value,
+)
 
 __all__ = ["Journal"]
 
@@ -184,12 +195,13 @@ def _serve(
                     stack.enter_context(closing(hold(path)))
                 database = stack.enter_context(closing(open_database(path)))
                 salt = get_value(database, "salt")
+                file = None if path is None else path.stat()
             except Exception as error:  # whatever it is, nobody waits for ever
                 _answer([(opened, None, named(error, path))])
                 return
             _answer([(opened, salt, None)])
             while group := _next_group(jobs):
-                _answer(_do_group(database, group, path))
+                _answer(_do_group(database, group, path, file))
     finally:
         _answer([(ended, None, None)])
 
@@ -207,12 +219,17 @@ def _next_group(jobs: _Jobs) -> list[_Job]:
     return group
 
 
-def _do_group(database: sqlite3.Connection, jobs: list[_Job], path: Path | None) -> list[_Answer]:
-    """All jobs in one commit; where it fails, none of them was done, and each is told so."""
+def _do_group(
+    database: sqlite3.Connection, jobs: list[_Job], path: Path | None, file: os.stat_result | None
+) -> list[_Answer]:
+    """All jobs in one commit; where it fails, or `path` is no longer that `file`, each is told so."""
     try:
         with database:
             database.execute("BEGIN")
-            return [(job.future, job.function(database), None) for job in jobs]
+            answers: list[_Answer] = [(job.future, job.function(database), None) for job in jobs]
+        if path is not None and file is not None:
+            check_place(path, file)
+        return answers
     except Exception as error:  # whatever it is, the thread goes on
         return [(job.future, None, named(error, path)) for job in jobs]
 

@@ -1,0 +1,70 @@
+"""Pictures that are paid for and whose place will not have them: kept where there is room."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core.naming import file_stem
+from ..errors import SinkError
+from ..models import Failed, Generation, Image
+from .speech import visible
+
+__all__ = ["Spare", "not_stored", "save_all_elsewhere", "save_elsewhere"]
+
+
+@dataclass(frozen=True)
+class Spare:
+    """Where pictures are that were bought and not stored: `saved` of them, and `lost` for want of room."""
+
+    folder: str | None = None
+    saved: int = 0
+    lost: int = 0
+
+    def __str__(self) -> str:
+        count = self.saved + self.lost
+        one = count == 1
+        where = f"{'it is' if one else f'{self.saved} of them are'} in {visible(self.folder or '')}"
+        return (
+            f"{count} {'was' if one else 'were'} bought and could not be stored:"
+            f" {where if self.saved else 'there was no room elsewhere either'};"
+            f" the same line buys {'it' if one else 'them'} again"
+        )
+
+
+def not_stored(failure: Failed) -> Generation | None:
+    """What was bought, and is with the error because the sink could not store it."""
+    return failure.error.generation if isinstance(failure.error, SinkError) else None
+
+
+async def save_elsewhere(image: Image, name: str, folder: Path | None = None) -> Path:
+    """Write a picture into a temporary folder, one of its own unless told which. Raises OSError."""
+    return await image.save((folder or _temporary()) / name)
+
+
+async def save_all_elsewhere(failures: Iterable[Failed]) -> Spare:
+    """Write what could not be stored into one temporary folder, as far as there is room."""
+    generations = [generation for each in failures if (generation := not_stored(each)) is not None]
+    if not generations:
+        return Spare()
+    saved = 0
+    try:
+        folder = _temporary()
+    except OSError:
+        return Spare(lost=len(generations))
+    for generation in generations:
+        stem = file_stem(generation.request, generation.occurrence)
+        try:
+            for number, image in enumerate(generation.images, 1):
+                name = f"{stem}{'' if number == 1 else f'-{number}'}{image.suffix}"
+                await save_elsewhere(image, name, folder)
+        except OSError:  # a smaller one may fit
+            continue
+        saved += 1
+    return Spare(str(folder), saved, len(generations) - saved)
+
+
+def _temporary() -> Path:
+    return Path(tempfile.mkdtemp(prefix="asi-image-"))
