@@ -15,6 +15,7 @@ __all__ = ["as_written", "check_link", "is_private", "refused_link"]
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")  # RFC 6052: the last four bytes are an IPv4 address
 _GLOBAL_UNICAST = ipaddress.IPv6Network("2000::/3")  # RFC 4291, 2.4: all that is given out on the internet
+_LONGEST = 16_384  # characters; servers take half of that, and an error keeps all of it
 _PLAIN = re.compile(r"[!-~]+")  # no blank, no control character, nothing beyond ASCII
 
 
@@ -33,8 +34,11 @@ def check_link(url: URL, endpoint: URL) -> None:
 def as_written(link: str) -> URL:
     """The URL of a link, its path and query letter by letter: a signature may cover them.
 
-    yarl would write `%2F` in a query as `/`, which means the same and signs otherwise.
+    yarl would write `%2F` in a query as `/`, which means the same and signs otherwise. Raises
+    InvalidResponseError for a link that is too long, and ValueError for none.
     """
+    if len(link) > _LONGEST:
+        raise refused_link(f"{link[:200]}…", f"it has {len(link)} characters")
     url = URL(link)
     if not _PLAIN.fullmatch(link) or not url.host:
         return url

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +11,9 @@ from urllib.parse import urljoin
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
+from aiohttp.connector import Connection
 from aiohttp.http import StreamWriter
+from aiohttp.tracing import Trace
 from pydantic import SecretStr
 from yarl import URL
 
@@ -26,8 +29,9 @@ from ..errors import (
 
 __all__ = ["Response", "Transport"]
 
-# Idle connections are dropped before the service would do it, so that a reused dead one is rare.
-_KEEP_ALIVE = 15.0
+# Idle connections are dropped before the service would do it (uvicorn and Node.js do it after 5 s): a request
+# that crosses the end of its line may have been billed. Beside a picture's time a new connection is nothing.
+_KEEP_ALIVE = 4.0
 _ERROR_BODY_BYTES = 64 * 2**10
 _MAX_LINK_HOPS = 5
 _USER_AGENT = f"asi-image-async/{version('asi_image_async')} aiohttp/{aiohttp.__version__}"
@@ -52,11 +56,28 @@ class _Body(aiohttp.BytesPayload):
         self._leaves = leaves
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        line = writer.transport if isinstance(writer, StreamWriter) else None
         # On a line that is gone already aiohttp writes nothing, neither the headers nor this.
-        if not isinstance(writer, StreamWriter) or (writer.transport and not writer.transport.is_closing()):
+        if not isinstance(writer, StreamWriter) or (line and not line.is_closing()):
             self.sent = True
             self._leaves()
-        await super().write_with_length(writer, content_length)
+        try:
+            await super().write_with_length(writer, content_length)
+        except asyncio.CancelledError:
+            if line:  # closed as it is by aiohttp, the line would stay until all the rest has gone out
+                line.abort()
+            raise
+
+
+class _Connector(aiohttp.TCPConnector):
+    """A pool that gives no line on which a reply lies already: it would be taken for the next request's."""
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> Connection:
+        while len((connection := await super().connect(req, traces, timeout)).protocol or ()):
+            connection.close()
+        return connection
 
 
 class Transport:
@@ -82,7 +103,7 @@ class Transport:
     async def open(self) -> None:
         if self._given is None:
             # The gate bounds what is in flight, so the pool need not.
-            connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE)
+            connector = _Connector(limit=0, keepalive_timeout=_KEEP_ALIVE)
             self._own = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
 
     async def close(self) -> None:
@@ -177,7 +198,7 @@ class Transport:
         if self._links is None:
             resolver = _PublicResolver(allowed_host=self._endpoint.raw_host or "")
             self._links = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=_KEEP_ALIVE, resolver=resolver),
+                connector=_Connector(limit=0, keepalive_timeout=_KEEP_ALIVE, resolver=resolver),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": _USER_AGENT},
             )
@@ -233,18 +254,22 @@ def _said(error: Exception) -> str:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server hung up before it answered"
     said = str(error)
-    if isinstance(error, aiohttp.ClientResponseError) and not isinstance(error, aiohttp.ClientHttpProxyError):
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        said = f"the proxy made no connection: {error.status} {error.message}"
+    elif isinstance(error, aiohttp.ClientResponseError):
         said = f"the reply is not HTTP: {error.message.partition(':')[0]}"
     return " ".join(said.split())[:400] or type(error).__name__
 
 
 def _forget_key(error: Exception) -> None:
-    # The repr of aiohttp's error shows the headers of the request.
+    # The repr of aiohttp's error shows the headers of the request, and its text a proxy's URL: with what
+    # the user has to say to the proxy in it.
     if isinstance(error, aiohttp.ClientResponseError):
         headers = error.request_info.headers.copy()
-        headers["Authorization"] = "***"
+        headers.update(dict.fromkeys(headers.keys() & {"Authorization", "Proxy-Authorization"}, "***"))
         proxy = type(error.request_info.headers)
-        error.request_info = error.request_info._replace(headers=proxy(headers))
+        url = error.request_info.real_url.with_user(None)
+        error.request_info = error.request_info._replace(headers=proxy(headers), real_url=url)
         error.args = (error.request_info, error.history)
 
 

@@ -317,6 +317,23 @@ async def test_a_certificate_that_is_not_trusted_ends_it_before_anything_is_sent
     assert not raised.value.maybe_billed
 
 
+async def test_no_variable_of_the_environment_turns_the_verification_off_or_leads_elsewhere(
+    authority: trustme.CA, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONHTTPSVERIFY", "0")
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_NO_VERIFY", "NODE_TLS_REJECT_UNAUTHORIZED"):
+        monkeypatch.setenv(name, "")
+    for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, service.base_url)
+        monkeypatch.setenv(name.lower(), service.base_url)
+    async with secure(authority, "127.0.0.1", **{"v1/image/generate": never}) as port:
+        with pytest.raises(APIConnectionError, match=r"(?i)certificate"):
+            await post(f"https://127.0.0.1:{port}/v1")
+    with pytest.raises(APIConnectionError, match=r"refused|connect"):
+        await post("http://127.0.0.1:1/v1")
+    assert service.bodies == []
+
+
 async def test_a_certificate_for_another_name_ends_it_before_anything_is_sent(authority: trustme.CA) -> None:
     context = ssl.create_default_context()
     authority.configure_trust(context)
@@ -596,6 +613,26 @@ async def test_of_a_name_that_has_both_only_the_public_address_is_asked(world: W
     with pytest.raises(APIConnectionError):
         await fetch("https://both.example/cat.jpg")
     assert world.connected == ["93.184.216.35"]
+
+
+async def test_a_name_that_has_another_address_at_every_look_is_looked_up_once_and_that_one_is_asked(
+    world: World, authority: trustme.CA
+) -> None:
+    answers = ["93.184.216.34", "127.0.0.1"] * 3
+    look_up = world.resolve
+
+    async def resolve(host: str, port: int = 0, family: int = 0) -> list[Any]:
+        world.names[host] = [answers.pop(0)]
+        return await look_up(host, port, family)
+
+    world.resolve = resolve  # type: ignore[method-assign]
+    async with secure(authority, "pictures.example", **{"cat.jpg": giving()}) as port:
+        world.leads = {"93.184.216.34": port, "127.0.0.1": port}
+        for _ in range(3):
+            assert await fetch("https://pictures.example/cat.jpg") == JPEG
+            with pytest.raises(APIConnectionError, match="has no public address"):
+                await fetch("https://pictures.example/cat.jpg")
+    assert world.connected == ["93.184.216.34"] * 3
 
 
 async def test_a_name_that_is_not_known_says_which_link(world: World) -> None:

@@ -124,8 +124,8 @@ def text_or_none(value: object) -> str | None:
 
 
 def _plain(body: bytes | bytearray) -> str:
-    """A body that is not JSON as one line of text, tags taken out, cut short."""
-    text = re.sub(r"<(script|style).*?</\1>|<[^>]*>", " ", excerpt(body, 4000), flags=re.S | re.I)
+    """A body that is not JSON as one line, cut short, without tags and the title, which a page says again."""
+    text = re.sub(r"<(script|style|title).*?</\1>|<[^>]*>", " ", excerpt(body, 4000), flags=re.S | re.I)
     return " ".join(text.split())[:EXCERPT]
 
 

@@ -17,6 +17,10 @@ from .failures import error_message, excerpt, text_or_none
 __all__ = ["Link", "Reply", "encode_request", "read_reply"]
 
 
+# A reply is a few fields and long texts. One with more commas would take many times its size in memory.
+_MOST_COMMAS = 10_000
+
+
 @dataclass(frozen=True)
 class Link:
     """A picture that is somewhere else."""
@@ -49,6 +53,10 @@ def read_reply(body: bytes | bytearray, request_id: str | None = None) -> Reply:
     Raises InvalidResponseError: with `maybe_billed` where the reply is not JSON (a cut line, a page of
     a proxy), without where the service says in so many words that there is no picture.
     """
+    if _is_crowded(body):
+        raise InvalidResponseError(
+            f"the reply has {_MOST_COMMAS} parts and more", maybe_billed=True, body=excerpt(body)
+        )
     try:
         reply = from_json(body)
     except ValueError as error:
@@ -73,6 +81,16 @@ def read_reply(body: bytes | bytearray, request_id: str | None = None) -> Reply:
         request_id=request_id or text_or_none(fields.get("id")),
         raw=_without_pictures(reply, frozenset(text for text in pictures if _is_short(text))),
     )
+
+
+def _is_crowded(body: bytes | bytearray) -> bool:
+    at = 0
+    # Where there are few, `find` passes over the picture much faster than `count`.
+    for _ in range(_MOST_COMMAS):
+        at = body.find(b",", at) + 1
+        if not at:
+            return False
+    return True
 
 
 def _read_leniently(body: bytes) -> Any:
