@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
+from collections.abc import Callable
 
 __all__ = ["main"]
 
@@ -18,6 +20,16 @@ def main() -> None:
     """Run the command line that the process was started with; ends in SystemExit with its status."""
     _fill_closed_streams()
     try:
+        _app()(prog_name="asi-image")
+    except KeyboardInterrupt:  # where no command has begun
+        raise SystemExit(130) from None
+    finally:
+        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # from here on it would only be a traceback
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _app() -> Callable[..., None]:
+    try:
         for name in _EXTRA:
             importlib.import_module(name)
         from .app import app
@@ -27,9 +39,7 @@ def main() -> None:
             raise
         sys.stderr.write(f"error: the command needs {missing}: pip install 'asi_image_async[cli]'\n")
         raise SystemExit(2) from None
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
-    app(prog_name="asi-image")
+    return app
 
 
 def _fill_closed_streams() -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from rich.text import Text
 
+from .outlets import wait_for
 from .progress import Progress
 from .speech import Voice, span
 
@@ -23,6 +24,8 @@ _TICK = 0.2
 _LINE_EVERY = 10.0
 _SAME_LINE_EVERY = 60.0
 _WIDEST = 110
+_PATIENCE = 60.0
+_HASTE = 2.0
 
 
 class View(Protocol):
@@ -38,7 +41,8 @@ class View(Protocol):
 class Display:
     """Shows a view while entered, from a thread of its own.
 
-    A terminal can stall (Ctrl-S), and so can a pipe; then the thread waits, and the run does not.
+    A terminal can stall (Ctrl-S), and so can a pipe; then the thread waits, and the run does not. When the
+    run is over, what is still to be said waits for a minute, and where it was told to stop for two seconds.
     """
 
     def __init__(self, voice: Voice, view: View, *, quiet: bool = False) -> None:
@@ -56,16 +60,23 @@ class Display:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.stop()
+        self._end(_PATIENCE)
 
     def say(self, text: str) -> None:
         """A line that stays; returns at once."""
         self._sayings.put(text)
 
     def stop(self) -> None:
-        """Take the bar away; what was said stays."""
+        """Take the bar away now; what was said stays."""
+        self._end(_HASTE)
+
+    def _end(self, patience: float) -> None:
         self._over.set()
-        self._thread.join()
+        self._voice.hurry(patience)
+        try:
+            wait_for(self._thread)
+        except KeyboardInterrupt:  # the work is done; it is the waiting that is to end
+            self._voice.on_broken_pipe()
 
     def _ticks(self) -> Iterator[float]:
         ticks = 0

@@ -1,4 +1,4 @@
-"""Ctrl-C once and twice, and what asks a process to end."""
+"""Ctrl-C once and twice, a closed terminal, and what asks a process to end."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ from typing import Any, Self
 
 __all__ = ["Interrupts"]
 
+_HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
+
 
 class Interrupts:
     """While entered, the first signal calls `first`, the next one `second`; a third ends the process.
 
-    SIGINT (Ctrl-C) and SIGTERM count alike. A signal that the process was started to ignore, as
-    shells do for commands in the background, stays ignored. Only in the main thread.
+    SIGINT (Ctrl-C) and SIGTERM count alike. SIGHUP, a closed terminal, is never the second: the shell tells
+    it and the system too, and nobody is impatient there. A signal that the process was started to ignore,
+    as shells do for commands in the background and nohup does, stays ignored. Only in the main thread.
     """
 
     def __init__(self, first: Callable[[], object], second: Callable[[], object]) -> None:
@@ -32,7 +35,7 @@ class Interrupts:
 
     def __enter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in filter(None, (signal.SIGINT, signal.SIGTERM, _HANGUP)):
             before = signal.getsignal(number)
             if before == signal.SIG_IGN:
                 continue
@@ -55,7 +58,14 @@ class Interrupts:
                 signal.signal(number, before)
 
     def _hear(self, number: int) -> None:
+        again = self.received is not None
         self.received = self.received or signal.Signals(number)
+        if number is _HANGUP and self._before.pop(number, None) is not None:
+            _forget(number)
+            signal.signal(number, signal.SIG_IGN)  # for good: it may be told again at any time
+        # Several that came at once have been queued by the loop before the first of them was heard.
+        if not self._calls or (number is _HANGUP and again):
+            return
         call = self._calls.pop(0)
         if not self._calls:
             self.twice = True

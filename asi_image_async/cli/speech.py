@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 import unicodedata
 from collections.abc import Mapping
 from typing import Any
@@ -16,13 +17,17 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from ..errors import AsiImageError, ConfigurationError
+from ..errors import AsiImageError
+from ..prompts import BadLines
+from .outlets import StandardError, discard, write_out
 
 __all__ = ["Voice", "print_json", "print_line", "shortened", "span", "visible"]
 
-# They change the order in which the rest of the line is shown. Marks that scripts and emoji need
-# (the joiners, left-to-right and right-to-left marks) are of the same category, and stay.
-_REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+# What a terminal obeys (Cc; Zl and Zp are line ends) or cannot show (Cs), and what changes the order of
+# the line or hides a text in it (Cf).
+_UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# But scripts and emoji need these: where a word may break, joiners, and marks of direction.
+_NEEDED = frozenset("\u00ad\u061c\u200b\u200c\u200d\u200e\u200f")
 _UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
@@ -36,12 +41,19 @@ class Voice(Console):
     def __init__(self) -> None:
         # There is no standard error where it was closed before the start.
         terminal = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
-        super().__init__(stderr=True, force_terminal=terminal, markup=False, emoji=False, highlight=False)
+        self._stderr = StandardError()
+        super().__init__(
+            file=self._stderr, force_terminal=terminal, markup=False, emoji=False, highlight=False
+        )
 
     def on_broken_pipe(self) -> None:
         """Nobody listens any more; the work goes on."""
         self.quiet = True
-        _discard(sys.stderr.fileno())
+        discard(sys.stderr.fileno())
+
+    def hurry(self, seconds: float) -> None:
+        """What is still to be said waits no longer than so for somebody to listen."""
+        self._stderr.give_up_at = min(self._stderr.give_up_at, time.monotonic() + seconds)
 
     def say(self, text: str, style: str = "") -> None:
         """One line, or the lines of a list."""
@@ -57,22 +69,21 @@ class Voice(Console):
 
     def complain(self, error: AsiImageError, *, label: str = "error") -> None:
         """An error, and what to do about it."""
-        # Our own messages may be lists; a line break in a stranger's could pass for a line of ours.
-        ours = isinstance(error, ConfigurationError)
-        self.label(label, visible(str(error), keep_lines=ours), "bold red")
+        # A line break in a stranger's message, or in the name of a file, could pass for a line of ours.
+        self.label(label, visible(str(error), keep_lines=isinstance(error, BadLines)), "bold red")
         self.label("hint", visible(error.hint), "cyan")
 
 
 def visible(text: str, *, keep_lines: bool = False) -> str:
-    r"""The text with control characters shown as escapes, such as `\x1b`; tabs are blanks."""
+    r"""The text with what is not seen shown as escapes, such as `\x1b`; tabs are blanks."""
     return "".join(_shown(character, keep_lines) for character in text)
 
 
 def _shown(character: str, keep_lines: bool) -> str:
     if character == "\t" or (character == "\n" and keep_lines):
         return character.replace("\t", " ")
-    hidden = unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or character in _REORDERING
-    return character.encode("unicode_escape").decode() if hidden else character
+    unseen = unicodedata.category(character) in _UNSEEN and character not in _NEEDED
+    return character.encode("unicode_escape").decode() if unseen else character
 
 
 def shortened(text: str, width: int = 60) -> str:
@@ -95,33 +106,16 @@ def span(seconds: float) -> str:
 
 
 def print_line(text: str) -> None:
-    """A line on standard output, for scripts: the very bytes of a path, and at once."""
-    _write(os.fsencode(text) + b"\n")
+    """A line on standard output, at once: for scripts the very bytes of a path, for a terminal visible."""
+    if sys.stdout is not None and sys.stdout.isatty():
+        text = visible(text)
+    try:
+        line = os.fsencode(text)
+    except UnicodeEncodeError:  # words, not a path, where Python was told to know no Unicode
+        line = text.encode("ascii", "backslashreplace")
+    write_out(line + b"\n")
 
 
 def print_json(value: Mapping[str, Any]) -> None:
     """One JSON object in a line of ASCII, which every console can show."""
-    _write(json.dumps(value).encode() + b"\n")
-
-
-def _write(data: bytes) -> None:
-    if sys.stdout is None:  # closed before the start
-        return
-    try:
-        sys.stdout.buffer.write(data)
-        sys.stdout.flush()
-    except OSError as error:
-        _discard(sys.stdout.fileno())
-        if isinstance(error, BrokenPipeError):  # as with `| head`: no news to anybody
-            return
-        raise AsiImageError(
-            f"cannot write to standard output: {error.strerror or error}",
-            hint="The pictures are stored; look at where the output goes.",
-        ) from None
-
-
-def _discard(descriptor: int) -> None:
-    """Let what is still to be flushed when Python ends go nowhere, instead of failing again."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+    write_out(json.dumps(value).encode() + b"\n")

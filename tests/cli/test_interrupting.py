@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from terminal import CTRL_C, in_flight
 
 from asi_image_async.emulator import Emulator
 
@@ -20,7 +21,6 @@ Run = Callable[..., Any]
 Start = Callable[..., Any]
 slow = pytest.mark.asi_emulator(canned=20_000, latency=1.0)
 never = pytest.mark.asi_emulator(canned=20_000, latency=60.0)
-CTRL_C = b"\x03"
 
 
 @pytest.fixture
@@ -28,13 +28,6 @@ def many(tmp_path: Path) -> Path:
     path = tmp_path / "many.txt"
     path.write_text("".join(f"fox {number}\n" for number in range(100)))
     return path
-
-
-def in_flight(emulator: Emulator, count: int) -> None:
-    deadline = time.monotonic() + 10
-    while emulator.in_flight < count:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @slow
@@ -75,7 +68,9 @@ def test_ctrl_c_twice_on_a_terminal_stops_now_and_exits_130(
 
 
 @slow
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_without_a_terminal_finishes_what_is_in_flight(
     start: Start, asi_emulator: Emulator, many: Path, number: signal.Signals, status: int
 ) -> None:
@@ -143,17 +138,32 @@ def test_ctrl_c_while_one_picture_is_awaited_says_that_it_may_have_been_billed(
 
 
 @slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["as in a shell's `&`", "as by nohup"])
 def test_a_signal_that_the_process_was_started_to_ignore_stays_ignored(
-    start: Start, asi_emulator: Emulator, prompts: Path
+    start: Start, asi_emulator: Emulator, prompts: Path, number: signal.Signals
 ) -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as a shell does for `command &`
+    before = signal.signal(number, signal.SIG_IGN)
     try:
         process = start("batch", prompts, "--out", "out")
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(number, before)
     in_flight(asi_emulator, 3)
-    process.process.send_signal(signal.SIGINT)
+    process.send(number)
     assert process.end().status == 0
+
+
+@slow
+def test_a_closed_terminal_is_never_the_second_signal(
+    start: Start, asi_emulator: Emulator, many: Path
+) -> None:
+    process = start("batch", many, "--out", "out", "--concurrency", 4, "--json")
+    in_flight(asi_emulator, 4)
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGHUP):
+        process.send(number)
+        time.sleep(0.05)
+    ended = process.end()
+    assert ended.status == 130
+    assert (ended.json["succeeded"], ended.json["unknown"]) == (4, 0)
 
 
 def test_the_emulator_tells_how_to_use_it_and_ends_quietly(asi_image: Run, start: Start) -> None:
