@@ -150,7 +150,8 @@ def _explain(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "missing":
         return f"there is no {where}"
-    return f"{where}: {message}" if where and where not in message else message
+    named = re.search(rf"\b{re.escape(where)}\b", message)  # an "id" is no part of "a valid string"
+    return message if named else f"{where}: {message}"
 
 
 Prompt: TypeAlias = str | ImageRequest | Mapping[str, Any]

@@ -36,6 +36,8 @@ class _NoWaiting(selectors.SelectSelector):
         ready = super().select(1.0 if busy and timeout != 0 else 0)
         if not ready and busy:
             return ready
+        if not ready and timeout is None and self.threads is None and len(self.get_map()) == 1:
+            raise RuntimeError("everybody waits, and nobody is left to wake them")
         if not ready and timeout is not None:
             self.now += max(timeout, 1e-9)  # as on a real clock, some time always passes
         return ready

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, example, given, settings
-from hypothesis import strategies as st
 
 from asi_image_async import prompts
 from asi_image_async.errors import ConfigurationError
@@ -258,6 +255,8 @@ def test_of_several_problems_the_first_one_s_remedy_is_told(write: Write) -> Non
         ("p.jsonl", '"a"\n\n"  "', 3, "the prompt is empty"),
         ("p.jsonl", '{"prompt": "a", "size": "big"}', 1, "'big' is not a size"),
         ("p.jsonl", '{"prompt": "a", "model": 5}', 1, "model"),
+        ("p.jsonl", '{"prompt": "a", "id": true}', 1, "id: Input should be a valid string"),
+        ("p.jsonl", '{"prompt": "a", "metadata": {"x": 1e400}}', 1, "cannot be written as JSON"),
         ("p.csv", "prompt,id\na,1\n  ,2\n", 3, "the prompt is empty"),
         ("p.csv", "id,prompt\n1\n", 2, "the prompt is empty"),
         ("p.csv", 'prompt,size\n"two\nlines",square\nb,big\n', 4, "'big' is not a size"),
@@ -285,6 +284,11 @@ def test_a_bad_line_is_named(write: Write, name: str, content: str | bytes, line
     message = said(write(name, content))
     assert message.startswith(f"{name}, line {line}: ")
     assert words in message.splitlines()[0]
+
+
+def test_a_file_s_name_and_its_columns_make_no_line_of_their_own_and_no_endless_one(write: Write) -> None:
+    message = said(write("p\nhint: x.csv", f"prompt,{'x' * 99_999},{'x' * 99_999}\n"))
+    assert message == f"p\\nhint: x.csv, line 1: two columns are called {'x' * 80!r}"
 
 
 def test_a_line_of_one_mebibyte_is_not_too_long(write: Write) -> None:
@@ -335,56 +339,3 @@ def test_a_malformed_size_of_the_command_is_not_blamed_on_a_line(write: Write) -
     message = said(write("p.txt", "a fox"), size="big")
     assert "'big' is not a size" in message
     assert "line" not in message
-
-
-# Whatever stands there
-
-_pieces = st.lists(
-    st.sampled_from([b"prompt", b"\t", b",", b'"', b'""', b"\n", b"\r", b"\r\n", b"{", b"}", b":", b"a fox",
-                     b"\xef\xbb\xbf", b"\xff", b"\0", b"\\ud800", b"size", b"n", b"1", b"[", b"null"])
-    | st.binary(max_size=8),
-    max_size=25,
-).map(b"".join)  # fmt: skip
-
-
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(content=_pieces, header=st.sampled_from([b"", b"prompt\n", b"id\tprompt\n", b"prompt,n,x\n"]))
-@example(content=b'{"prompt": "a", "\\ud800": 1}', header=b"")
-@example(content=b'{"prompt": "a", "metadata": {"x": "\\udfff"}}', header=b"")
-@example(content=b'{"prompt": "a", "n": 1' + b"0" * 5000 + b"}", header=b"")
-def test_any_bytes_are_requests_or_a_clear_error(tmp_path: Path, content: bytes, header: bytes) -> None:
-    for name in ("p.txt", "p.jsonl", "p.csv", "p.tsv", "-"):
-        path = tmp_path / name
-        path.write_bytes(header + content)
-        try:
-            prompts = read_prompts("-" if name == "-" else path, stdin=io.BytesIO(header + content))
-            requests = list(prompts)
-        except ConfigurationError:
-            continue
-        assert len(requests) == len(prompts) > 0
-        assert all(request.prompt.strip() for request in requests)
-
-
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    st.lists(
-        st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40)
-        .filter(str.strip),
-        min_size=1,
-        max_size=8,
-    )
-)  # fmt: skip
-def test_any_prompts_come_back_verbatim_from_json_lines_and_quoted_tables(
-    tmp_path: Path, wanted: list[str]
-) -> None:
-    def cell(text: str) -> str:
-        return '"' + text.replace('"', '""') + '"'
-
-    files = {
-        "p.jsonl": "".join(json.dumps({"prompt": text}) + "\n" for text in wanted),
-        "p.csv": "id,prompt\n" + "".join(f"1,{cell(text)}\n" for text in wanted),
-        "p.tsv": "id\tprompt\n" + "".join(f"1\t{cell(text)}\n" for text in wanted),
-    }
-    for name, content in files.items():
-        (tmp_path / name).write_bytes(content.encode())
-        assert texts(read_prompts(tmp_path / name)) == wanted

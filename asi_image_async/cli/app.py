@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
-from typing import Annotated, ParamSpec
+from typing import Annotated, Any, ParamSpec
 
 import typer
+from typer.core import TyperGroup
 
 __all__ = ["app"]
 
 P = ParamSpec("P")
 
+
+@contextmanager
+def _visible_errors() -> Iterator[None]:
+    """An error of usage repeats what was typed, or what a shell's `*` made of the names in a folder."""
+    try:
+        yield
+    except Exception as error:
+        said = getattr(error, "message", None)
+        if isinstance(said, str):
+            from .speech import visible
+
+            error.message = visible(said)  # type: ignore[attr-defined]  # just seen; its class has no public name
+        raise
+
+
+class _Group(TyperGroup):
+    """The commands, with errors of usage that are safe for a terminal."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _visible_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _visible_errors():
+            return super().invoke(ctx)
+
+
 app = typer.Typer(
+    cls=_Group,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -121,4 +121,5 @@ def _counted(kinds: dict[str, int]) -> str:
 def _least(plan: Plan, service: ServiceOptions) -> str:
     if not service.rates or not plan.to_ask:
         return ""
-    return f"{span(plan.seconds_at_least)} until the last one is asked for, at {', '.join(service.rates)}"
+    rates = ", ".join(map(visible, service.rates))
+    return f"{span(plan.seconds_at_least)} until the last one is asked for, at {rates}"

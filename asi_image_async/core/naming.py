@@ -16,6 +16,9 @@ __all__ = ["digest", "file_stem", "idempotency_key", "item_key"]
 MAX_NAME_BYTES = 120
 # Room for "-", a picture's number in its reply ("-12"), the longest suffix (".jpeg") and ".tmp".
 _STEM_BYTES = MAX_NAME_BYTES - 13
+# Characters that a name is made of: far more than it has room for. To put a mebibyte of accents into the
+# order that Unicode wants takes minutes.
+_READ = 1000
 _WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)", re.IGNORECASE)
 
 
@@ -48,7 +51,7 @@ def file_stem(request: ImageRequest, occurrence: int) -> str:
     """
     key = item_key(digest(request), occurrence)
     unique = base64.b32encode(key).decode("ascii").lower()[:12]
-    words = _slug(request.id or "") or _slug(request.prompt)
+    words = _slug((request.id or "")[:_READ]) or _slug(request.prompt[:_READ])
     room = _STEM_BYTES - len(unique) - 1
     words = _cut(words, min(room, 80))
     return f"{words}-{unique}" if words else unique

@@ -99,6 +99,7 @@ class Pace:
         self._step = _FIRST_STEP
         # The pause: from the first refusal until a probe is let through.
         self.closed_until = 0.0
+        self._floor = 0.0  # what the service has asked to wait for, whatever happens meanwhile
         self._closed_at = -1.0
         self._refused: Turn | None = None
         self._pauses: Iterator[tuple[float, float]] = iter(())
@@ -175,9 +176,9 @@ class Pace:
         """
         turn.refused = True
         self._discard(turn)
-        floor = now + (retry_after or 0.0)
+        self._floor = max(self._floor, now + (retry_after or 0.0))
         if turn.granted <= self._closed_at and turn is not self._probe:  # of the same burst
-            self.closed_until = max(self.closed_until, floor)
+            self.closed_until = max(self.closed_until, self._floor)
             return self.closed_until - now
         self._closed_at = now
         # How long a probe is waited for: refusals come quickly, pictures do not.
@@ -191,8 +192,8 @@ class Pace:
         self._asked = retry_after or 0.0
         if retry_after:
             self._trying = max(self._per, _usual(retry_after))
-            reopens = max(floor, now + 2 * self.interval)
-        reopens = max(reopens, now + 0.05)
+            reopens = now + 2 * self.interval
+        reopens = max(reopens, self._floor, now + 0.05)
         self.closed_until = reopens + chance * min(1.0, 0.05 * (reopens - now))
         return self.closed_until - now
 
@@ -208,7 +209,7 @@ class Pace:
     def _let_through(self, now: float) -> None:
         """The probe was not refused: the window that was tried explains the refusal."""
         refused, self._refused, self._probe = self._refused, None, None
-        self.closed_until = now
+        self.closed_until = max(now, self._floor)
         self._allowance = self._width  # the ramp is over
         longer = self._trying > self._per
         if refused is not None and (longer or (self._trying < self._per and not self._told)):

@@ -12,10 +12,10 @@ from typing import BinaryIO, cast
 
 from ..errors import ConfigurationError
 from ..models import ImageRequest
-from .lines import MAX_LINE_BYTES, Problems, numbered_lines
+from .lines import MAX_LINE_BYTES, BadLines, Problems, numbered_lines
 from .rows import is_quoted, rows
 
-__all__ = ["PromptFile", "read_prompts"]
+__all__ = ["BadLines", "PromptFile", "read_prompts"]
 
 MAX_STDIN_BYTES = 8 * 2**30  # on disk: ten million long prompts fit, and `yes |` comes to an end
 _SUFFIXES = (".txt", ".jsonl", ".ndjson", ".csv", ".tsv")
@@ -49,7 +49,9 @@ def read_prompts(
         kind = _kind_of(file)
     else:
         path = Path(path_or_dash)
-        name, file, kind = path.name, _open(path), path.suffix.lower()
+        # A list of what is wrong has the name on every line.
+        name = path.name.replace("\n", "\\n")
+        file, kind = _open(path), path.suffix.lower()
     return PromptFile(file, name, kind, defaults)
 
 

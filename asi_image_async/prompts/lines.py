@@ -8,11 +8,15 @@ from typing import BinaryIO
 
 from ..errors import ConfigurationError
 
-__all__ = ["MAX_LINE_BYTES", "Problems", "numbered_lines"]
+__all__ = ["MAX_LINE_BYTES", "BadLines", "Problems", "numbered_lines"]
 
 MAX_LINE_BYTES = 2**20
 SHOWN_PROBLEMS = 10
 _UTF8_HINT = "Save the file as UTF-8 text (spreadsheets call it “CSV UTF-8”)."
+
+
+class BadLines(ConfigurationError):
+    """What is wrong with a prompt file: the message is a list, and each of its lines is ours."""
 
 
 @dataclass
@@ -33,11 +37,11 @@ class Problems:
             self.shown.append(f"{self.name}, line {line}: {text}")
 
     def raise_any(self) -> None:
-        """Raises ConfigurationError where there is a problem."""
+        """Raises BadLines where there is a problem."""
         if self.count:
             more = self.count - len(self.shown)
             message = "\n".join(self.shown) + (f"\nand {more} more" if more else "")
-            raise ConfigurationError(message, hint=self.hint)
+            raise BadLines(message, hint=self.hint)
 
 
 def numbered_lines(file: BinaryIO, problems: Problems) -> Iterator[str]:

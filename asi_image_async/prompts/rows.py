@@ -118,7 +118,7 @@ def _records(reader: Any, problems: Problems, hint: str) -> Iterator[tuple[int, 
 def _header(cells: list[str], number: int, problems: Problems) -> list[str] | None:
     columns = [_known(cell.strip()) or f"column {at}" for at, cell in enumerate(cells, 1)]
     if twice := _twice(columns):
-        problems.add(number, f"two columns are called {twice!r}", "Give each a name of its own.")
+        problems.add(number, f"two columns are called {twice[:80]!r}", "Give each a name of its own.")
         return None
     if "prompt" not in columns:
         found = ", ".join(map(repr, columns))
