@@ -57,7 +57,6 @@ class StandardError(io.StringIO):
         except OSError:  # whatever it is: the reader or the terminal is gone, the disk of a log is full
             raise BrokenPipeError from None
         except KeyboardInterrupt:
-            discard(descriptor)
             if math.isinf(self.give_up_at):
                 raise
             raise BrokenPipeError from None  # the work is done; it was the waiting that was to end
@@ -77,7 +76,13 @@ def _write(descriptor: int, data: bytes, give_up_at: Callable[[], float] = lambd
     # Not through Python's stream: a thread left behind would hold its lock, and Python could not end.
     writer = threading.Thread(target=_write_all, args=(descriptor, data, failed), daemon=True)
     writer.start()
-    wait_for(writer, give_up_at)
+    try:
+        wait_for(writer, give_up_at)
+    except KeyboardInterrupt:
+        writer.join(_LOOK_AGAIN)
+        if writer.is_alive():  # stuck: nothing that is said after this would come out
+            discard(descriptor)
+        raise
     if failed:
         raise failed[0]
     if writer.is_alive():
@@ -127,9 +132,6 @@ def write_out(data: bytes) -> None:
         return
     try:
         _write(descriptor, data)
-    except KeyboardInterrupt:
-        discard(descriptor)
-        raise
     except OSError as error:
         gone = _nobody_reads(error, descriptor)
         discard(descriptor)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
-from urllib.parse import unquote, unquote_to_bytes
+from urllib.parse import unquote_to_bytes
 
 import pybase64
 
@@ -15,7 +15,9 @@ __all__ = ["decode_picture", "to_image"]
 
 _BLANKS = b" \t\r\n\x0b\x0c"
 _URLSAFE = bytes.maketrans(b"-_", b"+/")
+_SLICE = 2**16
 _DATA_URL = re.compile(r"data:([^,]{0,200}),", re.IGNORECASE)
+_MOST_SEGMENTS = 10_000  # before the frame: one with a large colour profile has some hundreds
 # Start-of-frame markers of JPEG: all but DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -30,8 +32,21 @@ def decode_picture(text: str) -> bytes:
         return _from_base64(text)
     content = text[match.end() :]
     if match[1].lower().replace(" ", "").endswith(";base64"):
-        return _from_base64(unquote(content, "latin-1") if "%" in content else content)
-    return unquote_to_bytes(content.encode(errors="replace"))
+        return _from_base64(_unquoted(content).decode("latin-1") if "%" in content else content)
+    return _unquoted(content)
+
+
+def _unquoted(text: str) -> bytes:
+    """The bytes of percent-encoded text, a slice at a time: whole it would take 80 times its size."""
+    pieces = []
+    at = 0
+    while at < len(text):
+        end = at + _SLICE
+        cut = text.rfind("%", end - 2, end)  # an escape that the slice would split
+        end = end if cut < 0 else cut
+        pieces.append(unquote_to_bytes(text[at:end].encode(errors="replace")))
+        at = end
+    return b"".join(pieces)
 
 
 def _from_base64(text: str) -> bytes:
@@ -93,8 +108,8 @@ def _gif_size(data: bytes) -> tuple[int, int] | None:
 def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     """ITU T.81, B.1.1 and B.2.2: walk the markers to the first frame header."""
     at = 2
-    while at + 9 <= len(data):
-        if data[at] != 0xFF:
+    for _ in range(_MOST_SEGMENTS):
+        if at + 9 > len(data) or data[at] != 0xFF:
             return None
         marker = data[at + 1]
         if marker == 0xFF:  # a fill byte

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,7 @@ _MAKE_ROOM = "Make room on the disk, then run the same again."
 _HINTS = {
     errno.ENOSPC: _MAKE_ROOM,
     errno.EDQUOT: _MAKE_ROOM,
+    errno.EILSEQ: "Let Python write names in UTF-8: set PYTHONUTF8=1.",
     errno.EMFILE: "Allow more open files (ulimit -n), or fewer requests at once; then run the same again.",
 }
 
@@ -73,6 +75,7 @@ class DiskSink:
         with _named(self.directory), contextlib.ExitStack() as opened:
             if self.directory.exists() and not self.directory.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a folder")
+            _check_names()
             try:
                 self._temporary.mkdir(parents=True, exist_ok=True)
             except ValueError as error:
@@ -214,6 +217,15 @@ def _lock(file: IO[bytes], *, exclusive: bool, wait: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def _check_names() -> None:
+    """Most names of pictures are in letters of some script; better now than when one is bought."""
+    try:
+        os.fsencode("é狐")
+    except UnicodeEncodeError:
+        encoding = sys.getfilesystemencoding()
+        raise OSError(errno.EILSEQ, f"names are in {encoding} here, which lacks letters") from None
 
 
 @contextlib.contextmanager

@@ -34,11 +34,13 @@ INTERRUPTED = (128 + signal.SIGINT, -signal.SIGINT)  # the latter where Python w
 WIDTH = 4
 # What comes before is Python's own beginning.
 STARTED = "our code is reached"
-PROGRAM = (
-    sys.executable,
-    "-c",
-    f"import os; from asi_image_async.cli import main; os.write(2, b'{STARTED}'); main()",
-)
+CODE = f"""
+import os, sys
+from asi_image_async.cli import main
+sys.addaudithook(lambda what, of: what == "import" and of[0] == "typer.main" and os.write(2, b"{STARTED}"))
+main()
+"""
+PROGRAM = (sys.executable, "-c", CODE)
 
 
 @pytest.fixture

@@ -110,7 +110,8 @@ _headers = st.sampled_from(
 _said = st.sampled_from(
     ["", "0", "-1", "1e400", "inf", "nan", "9" * 400, "0.0.0", "1m30s", "999999999d", "9" * 20, "٣",
      "Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 01 Jan 0001 00:00:00 -2359",
-     'a;r=0;t=5, "b";r=7;t=9', "remaining=0, reset=300", "\x1b[31m\u202e"]
+     'a;r=0;t=5, "b";r=7;t=9', "remaining=0, reset=300",
+     "d;r=" + "9" * 5000 + ";t=5", "d;r=0;t=" + "9" * 400, "\x1b[31m\u202e"]
 ) | st.text(max_size=20) | st.integers().map(str)  # fmt: skip
 
 

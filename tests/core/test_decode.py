@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import tracemalloc
 from urllib.parse import quote
 
 import pytest
@@ -221,3 +222,23 @@ def test_any_bytes_are_a_picture_with_a_size_or_our_error(beginning: bytes, rest
         return
     assert image.width > 0
     assert image.height > 0
+
+
+def test_a_picture_of_escapes_alone_is_read_whole_and_takes_little_memory() -> None:
+    text = "data:image/jpeg," + "".join(f"%{byte:02x}" for byte in b"\xff\xd8%+ " * 60_000)
+    tracemalloc.start()
+    try:
+        data = decode_picture(text)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert data == b"\xff\xd8%+ " * 60_000
+    assert peak < 8 * len(text)
+
+
+@pytest.mark.parametrize("filling", [b"\xff", b"\xff\xe0\x00\x02", b"\xff\x01"])
+def test_a_jpeg_that_never_comes_to_its_frame_is_given_up(filling: bytes) -> None:
+    frame = b"\xff\xc0\x00\x11\x08\x00\x10\x00\x10" * 2
+    assert to_image(b"\xff\xd8" + filling * 2_000 + frame).width == 16
+    with pytest.raises(InvalidResponseError, match="size cannot be told"):
+        to_image(b"\xff\xd8" + filling * 20_000 + frame)

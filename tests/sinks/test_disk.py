@@ -554,3 +554,17 @@ async def test_a_device_that_is_always_full_is_told_with_what_to_do(tmp_path: Pa
     assert "Make room" in full.value.hint
     assert isinstance(full.value.__cause__, OSError)
     assert full.value.__cause__.errno == errno.ENOSPC
+
+
+def test_where_names_have_no_letters_it_says_so_before_anything_is_bought(tmp_path: Path) -> None:
+    program = (
+        "import asyncio, sys; from asi_image_async import DiskSink; asyncio.run(DiskSink(sys.argv[1]).open())"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "out"],
+        env={**os.environ, "LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        capture_output=True, text=True, check=False, timeout=30,
+    )  # fmt: skip
+    assert "SinkError: cannot write to" in ended.stderr
+    assert "which lacks letters" in ended.stderr
+    assert not (tmp_path / "out").exists()

@@ -15,8 +15,8 @@ _PART = re.compile(r"([\d.]+)(ms|[smhd])", re.ASCII)
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _EPOCH = 1e9  # a larger number of seconds is a moment, not a span
 # The fields of `RateLimit`, by the names of the drafts: "remaining=0, reset=5" and ";r=0;t=5".
-_REMAINING = re.compile(r"(?:remaining|\br)\s*=\s*(\d+)", re.ASCII)
-_RESET = re.compile(r"(?:reset|\bt)\s*=\s*(\d+)", re.ASCII)
+_REMAINING = re.compile(r"(?:remaining|\br)\s*=\s*(\d{1,15})\b", re.ASCII)
+_RESET = re.compile(r"(?:reset|\bt)\s*=\s*(\d{1,15})\b", re.ASCII)
 
 
 def seconds_to_wait(status: int, headers: Mapping[str, str], now: float) -> float | None:
