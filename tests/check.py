@@ -53,7 +53,8 @@ def test(scratch: Path, arguments: list[str]) -> None:
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, scratch / name)
     coverage = (BIN / "python", "-m", "coverage")
-    run(*coverage, "run", "-m", "pytest", "-n", "auto", *arguments, cwd=scratch, PYTHONPATH="")
+    pytest = ("-m", "pytest", "-n", "auto", "--dist", "worksteal", *arguments)
+    run(*coverage, "run", *pytest, cwd=scratch, PYTHONPATH="")
     run(*coverage, "combine", "--quiet", cwd=scratch)
     run(*coverage, "report", cwd=scratch)
 
