@@ -73,28 +73,30 @@ def _behind(stream: TextIO) -> int | None:
 def _write(descriptor: int, data: bytes, give_up_at: Callable[[], float] = lambda: math.inf) -> None:
     """Raises OSError, and KeyboardInterrupt where it took long and Ctrl-C ended the wait."""
     failed: list[OSError] = []
+    over = threading.Event()  # a join that Ctrl-C has broken off says of a thread that it has ended
     # Not through Python's stream: a thread left behind would hold its lock, and Python could not end.
-    writer = threading.Thread(target=_write_all, args=(descriptor, data, failed), daemon=True)
+    writer = threading.Thread(target=_write_all, args=(descriptor, data, failed, over), daemon=True)
     writer.start()
     try:
         wait_for(writer, give_up_at)
     except KeyboardInterrupt:
-        writer.join(_LOOK_AGAIN)
-        if writer.is_alive():  # stuck: nothing that is said after this would come out
+        if not over.wait(_LOOK_AGAIN):  # stuck: nothing that is said after this would come out
             discard(descriptor)
         raise
     if failed:
         raise failed[0]
-    if writer.is_alive():
+    if not over.is_set():
         raise TimeoutError
 
 
-def _write_all(descriptor: int, data: bytes, failed: list[OSError]) -> None:
+def _write_all(descriptor: int, data: bytes, failed: list[OSError], over: threading.Event) -> None:
     try:
         while data:
             data = data[os.write(descriptor, data) :]
     except OSError as error:
         failed.append(error)
+    finally:
+        over.set()
 
 
 def wait_for(thread: threading.Thread, give_up_at: Callable[[], float] = lambda: math.inf) -> None:

@@ -78,6 +78,7 @@ async def run(settings: dict[str, Any]) -> dict[str, Any]:
         "stopped_by": report.stopped_by and type(report.stopped_by).__name__,
         "said": str(report.stopped_by),
         "failures": [f"{type(each.error).__name__}: {each.error}" for each in report.failures],
+        "elapsed": report.elapsed,
         "longest": watch.longest,
         "peak_mb": peak_mb(),
         "raised": False,

@@ -162,6 +162,13 @@ def test_ctrl_c_during_the_closing_summary_is_quiet_and_the_report_is_told(
         assert "Traceback" not in ended.err, ended.err
 
 
+def test_ctrl_c_while_python_ends_is_quiet(start: Start) -> None:
+    code = "import atexit, os, signal; from asi_image_async.cli import main; "
+    code += "atexit.register(os.kill, os.getpid(), signal.SIGINT); main()"
+    ended = start("--version", program=(sys.executable, "-c", code)).end()
+    assert (ended.status, ended.err) == (-signal.SIGINT, "")
+
+
 # --- stopped for a while, as by Ctrl-Z
 
 

@@ -193,6 +193,20 @@ def test_a_stuck_reader_of_standard_error_does_not_hold_up_ctrl_c_twice(
 
 
 @slow
+def test_where_nobody_reads_from_the_start_ctrl_c_ends_it_before_anything_is_asked_for(
+    start: Start, asi_emulator: Emulator
+) -> None:
+    process = begin(start, 8, crowded=True)
+    process.crowd()
+    time.sleep(2.5)
+    pressed = process.send(signal.SIGINT)
+    process.wait()
+    assert time.monotonic() - pressed < 2
+    assert process.process.returncode == 130
+    assert asi_emulator.requests == 0
+
+
+@slow
 def test_a_reader_that_never_reads_again_is_given_up_a_while_after_the_end(
     start: Start, asi_emulator: Emulator
 ) -> None:
