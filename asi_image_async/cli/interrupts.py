@@ -61,8 +61,9 @@ class Interrupts:
         again = self.received is not None
         self.received = self.received or signal.Signals(number)
         if number is _HANGUP and self._before.pop(number, None) is not None:
-            _forget(number)
-            signal.signal(number, signal.SIG_IGN)  # for good: it may be told again at any time
+            # For good, and at once: it may be told again at any time. To take the loop's handler away first
+            # would leave a moment in which it kills.
+            signal.signal(number, signal.SIG_IGN)
         # Several that came at once have been queued by the loop before the first of them was heard.
         if not self._calls or (number is _HANGUP and again):
             return

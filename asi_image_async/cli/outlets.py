@@ -6,6 +6,7 @@ import errno
 import io
 import math
 import os
+import select
 import signal
 import stat
 import sys
@@ -72,6 +73,9 @@ def _behind(stream: TextIO) -> int | None:
 
 def _write(descriptor: int, data: bytes, give_up_at: Callable[[], float] = lambda: math.inf) -> None:
     """Raises OSError, and KeyboardInterrupt where it took long and Ctrl-C ended the wait."""
+    data = _write_now(descriptor, data)
+    if not data:
+        return
     failed: list[OSError] = []
     over = threading.Event()  # a join that Ctrl-C has broken off says of a thread that it has ended
     # Not through Python's stream: a thread left behind would hold its lock, and Python could not end.
@@ -87,6 +91,13 @@ def _write(descriptor: int, data: bytes, give_up_at: Callable[[], float] = lambd
         raise failed[0]
     if not over.is_set():
         raise TimeoutError
+
+
+def _write_now(descriptor: int, data: bytes) -> bytes:
+    """Write as much as goes without waiting, and return the rest: what has room takes PIPE_BUF bytes."""
+    while data and select.select([], [descriptor], [], 0)[1]:
+        data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]
+    return data
 
 
 def _write_all(descriptor: int, data: bytes, failed: list[OSError], over: threading.Event) -> None:
