@@ -1,6 +1,6 @@
 """What the world can do to a run, and what it came to: `python -m benchmarks.chaos [--json] [--short]`.
 
-Runs tests/chaos in its long form (a quarter of an hour) and prints the figures that its tests tell. It needs
+Runs tests/chaos in its long form (ten minutes) and prints the figures that its tests tell. It needs
 what the tests need, and nginx and tinyproxy.
 """
 

@@ -112,7 +112,7 @@ async def test_a_time_limit_that_is_over_at_any_await_is_a_timeout_and_leaves_no
     with serving() as service:
         for at in moments(7):
             limit = asyncio.timeout(None)
-            strike = Strike(at, waking=waking, act=lambda _, limit=limit: limit.reschedule(0.0))  # type: ignore[misc]
+            strike = Strike(at, waking=waking, act=lambda _, limit=limit: limit.reschedule(0.0))
             async with open_session(service.base_url, width=WIDTH) as session:
                 before = asyncio.all_tasks()
                 call = await strike.on(limited(limit))

@@ -188,7 +188,7 @@ async def test_a_run_whose_time_is_over_at_any_await_does_so_too(tmp_path: Path)
         runs = Struck(PEACE, service, tmp_path)
         for at in moments(7):
             limit = asyncio.timeout(None)
-            strike = Strike(at, waking=at % 2 == 0, act=lambda _, limit=limit: limit.reschedule(0.0))  # type: ignore[misc]
+            strike = Strike(at, waking=at % 2 == 0, act=lambda _, limit=limit: limit.reschedule(0.0))
             if not await runs.run(strike, limit):
                 break
     assert at > 50

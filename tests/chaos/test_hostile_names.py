@@ -19,7 +19,7 @@ from aiohttp import web
 from chaos.batch import journal_of, lines_of, nothing_is_half
 from chaos.hostile import ERRORS, ESCAPES, FORGED, HOSTILE, ODD, PATHS
 from chaos.scale import LONG, Figures, scaled
-from chaos.terminal import Said, command
+from chaos.words import Said, command
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from service import JPEG, Service, reply
