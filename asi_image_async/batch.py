@@ -30,6 +30,7 @@ class Batch:
         self._exchange = exchange
         self._policy = policy
         self._usage = usage
+        self._id = secrets.token_hex(8)
 
     def drain(self) -> None:
         """Ask for nothing more; what is in flight is finished."""
@@ -64,7 +65,7 @@ class Batch:
         if isinstance(request, Failed):
             return request
         try:
-            item = Item(request, idempotency_key=secrets.token_hex(16))
+            item = Item(request, idempotency_key=f"{self._id}{index:016x}")
             return Done(index, request, await self.ask(item))
         except APIError as error:
             return Failed(index, request, error)

@@ -90,7 +90,7 @@ class Exchange:
 
     async def _ask(self, item: Item, brake: Brake) -> Generation:
         body = encode_request(item.request)
-        started = anyio.current_time()
+        started = self._gate.now()
         attempt = 1
         while True:
             try:
@@ -116,7 +116,7 @@ class Exchange:
                     revised_prompt=hide(reply.revised_prompt),
                     request_id=hide(reply.request_id),
                     attempts=attempt,
-                    elapsed=anyio.current_time() - started,
+                    elapsed=self._gate.now() - started,
                     raw=hide(reply.raw),
                     occurrence=item.occurrence,
                 )
@@ -124,8 +124,7 @@ class Exchange:
     async def _attempt(
         self, item: Item, body: bytes, attempt: int, brake: Brake
     ) -> tuple[Reply, tuple[Image, ...]]:
-        with brake.stops():
-            turn = await self._gate.enter()
+        turn = await self._turn(brake)
         try:
             if self._books:
                 await self._books.sent()
@@ -137,15 +136,22 @@ class Exchange:
         except APIError as error:
             item.in_flight = False
             self._transport.key.forget(error)
-            elapsed = anyio.current_time() - turn.granted
+            elapsed = self._gate.now() - turn.granted
             self._tell(RequestFailed(item.request, attempt, elapsed, error))
             await self._tell_gate(turn, error, attempt)
             raise
         finally:
             self._gate.leave(turn)
-        elapsed = anyio.current_time() - turn.granted
+        elapsed = self._gate.now() - turn.granted
         self._tell(RequestSucceeded(item.request, attempt, elapsed, size, len(images)))
         return reply, images
+
+    async def _turn(self, brake: Brake) -> Turn:
+        turn = None if brake.pulled else self._gate.enter_nowait()
+        if turn is None:
+            with brake.stops():
+                turn = await self._gate.enter()
+        return turn
 
     async def _exchange(self, item: Item, body: bytes, turn: Turn) -> tuple[Reply, tuple[Image, ...], int]:
         leaves = partial(self._gate.sent, turn)

@@ -309,11 +309,11 @@ async def test_what_the_prompts_raise_comes_out_when_what_was_bought_is_stored(
 async def test_a_bug_in_the_house_ends_the_run_and_is_not_swallowed(
     session: ImageSession, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(*_: object) -> None:
+    def broken(*_: object) -> None:
         raise TypeError("a bug")
 
     gate, _ = session._open  # type: ignore[misc]
-    monkeypatch.setattr(gate, "enter", broken)
+    monkeypatch.setattr(gate, "enter_nowait", broken)
     with pytest.raises(TypeError, match="a bug"):
         await asyncio.wait_for(session.run(["a", "b"], MemorySink(), journal=journal), 5)
     with pytest.raises(TypeError, match="a bug"):

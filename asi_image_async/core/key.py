@@ -41,15 +41,16 @@ class Key:
     def hide(self, value: Any) -> Any:
         """The value with the key taken out of every text in it, for a service may repeat what it was sent."""
         key = self._key.get_secret_value()
-        if len(key) < _SHORTEST_SECRET:
-            return value
-        match value:
-            case str():
-                return value.replace(key, "***")
-            case bytes():
-                return value.replace(key.encode(), b"***")
-            case list() | tuple():
-                return type(value)(map(self.hide, value))
-            case dict():
-                return {self.hide(name): self.hide(item) for name, item in value.items()}
-        return value
+        return value if len(key) < _SHORTEST_SECRET else _without(key, value)
+
+
+def _without(key: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return value.replace(key, "***")
+    if isinstance(value, bytes):
+        return value.replace(key.encode(), b"***")
+    if isinstance(value, list | tuple):
+        return type(value)([_without(key, item) for item in value])
+    if isinstance(value, dict):
+        return {_without(key, name): _without(key, item) for name, item in value.items()}
+    return value

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import random
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 
 import anyio
 from aiolimiter import AsyncLimiter
@@ -51,10 +53,28 @@ class Gate:
         self._changed = anyio.Event()
         self._tell = tell
 
+    @cached_property
+    def now(self) -> Callable[[], float]:
+        """The clock of everything here; up to Python 3.11 to ask for the loop is a system call."""
+        return asyncio.get_running_loop().time
+
+    def enter_nowait(self) -> Turn | None:
+        """A place and a turn, where nothing has to be waited for; else None."""
+        if self._shared or self._queue.locked() or self.pace.interval:
+            return None
+        now = self.now()
+        if self.pace.opens_at(now) > now:
+            return None
+        try:
+            self._places.acquire_nowait()
+        except anyio.WouldBlock:
+            return None
+        return self.pace.grant(now)
+
     async def enter(self) -> Turn:
         """Wait for a place and a turn."""
         await self._places.acquire()
-        since = anyio.current_time()
+        since = self.now()
         try:
             async with self._queue:
                 return await self._turn(since)
@@ -70,21 +90,21 @@ class Gate:
     def sent(self, turn: Turn) -> None:
         """It leaves this machine now: what counts for a limit is when the service sees it."""
         if turn.sent is None:
-            turn.sent = anyio.current_time()
+            turn.sent = self.now()
 
     def succeeded(self, turn: Turn) -> None:
         """It was let through, and the work is done."""
-        self.pace.succeeded(turn, anyio.current_time())
+        self.pace.succeeded(turn, self.now())
         self._look_again()
 
     def failed(self, turn: Turn) -> None:
         """It failed, for another reason than a limit."""
-        self.pace.failed(turn, anyio.current_time())
+        self.pace.failed(turn, self.now())
         self._look_again()
 
     async def refused(self, turn: Turn, retry_after: float | None) -> float:
         """The service said: too many. Closes the gate for everyone; returns for how many seconds."""
-        pause = self.pace.refused(turn, anyio.current_time(), retry_after, random.random())
+        pause = self.pace.refused(turn, self.now(), retry_after, random.random())
         self._tell(Throttled(pause))
         self._look_again()
         for limiter in self._shared:
@@ -94,7 +114,7 @@ class Gate:
     async def _turn(self, since: float) -> Turn:
         told = spaced = reserved = False
         while True:
-            now = anyio.current_time()
+            now = self.now()
             opens_at = self.pace.opens_at(now)
             if opens_at > now:
                 if not told and opens_at - now > _WORTH_TELLING:
@@ -122,10 +142,10 @@ class Gate:
         """
         for place, limiter in enumerate(self._shared):
             slot = self._slots.pop(place, -math.inf)
-            if slot < anyio.current_time() - _SLOT_LASTS:
-                slot = anyio.current_time() + await limiter.reserve()
+            if slot < self.now() - _SLOT_LASTS:
+                slot = self.now() + await limiter.reserve()
             self._slots[place] = slot
-            seconds = max(0.0, slot - anyio.current_time())
+            seconds = max(0.0, slot - self.now())
             if seconds > _WORTH_TELLING:
                 self._tell(WaitStarted("rate limit", seconds))
             await anyio.sleep(seconds)

@@ -11,7 +11,6 @@ from typing import Generic, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
-from anyio.lowlevel import checkpoint
 
 __all__ = ["Brake", "Stopped", "each", "pump"]
 
@@ -74,7 +73,7 @@ async def pump(
     What `source` raises comes out of the iterator after the results of what was under way; what
     `function` raises comes out in its result's place. Leaving the block cancels every call.
     """
-    items = each(source)
+    items = aiter(source) if isinstance(source, AsyncIterable) else iter(source)
     work = _Work(function, items, width, ordered, brake or Brake())
     try:
         async with anyio.create_task_group() as group:
@@ -99,43 +98,39 @@ class _Result(Generic[R]):
 
 
 class _Handover(Generic[R]):
-    """From the slots to the reader; a slot waits until its result has been taken.
+    """From the slots to the readers; a slot waits until its result has been taken.
 
-    A result is taken in the step that returns it: a reader that is cancelled while it waits loses none,
-    where a memory stream of anyio would lose the one on its way.
+    What is there is taken at once, without a turn of the loop; a result is taken in the step that returns it,
+    so a reader that is cancelled while it waits loses none, where a memory stream of anyio would lose the
+    one on its way.
     """
 
     def __init__(self) -> None:
-        self._offered: deque[tuple[_Result[R], anyio.Event]] = deque()
-        self._news = anyio.Event()
-        self._closed = False
+        self._loop = asyncio.get_running_loop()
+        self._offered: deque[tuple[_Result[R], asyncio.Future[None]]] = deque()
+        self._there = anyio.Semaphore(0, fast_acquire=True)  # as many as are offered, and one for the end
 
     async def give(self, result: _Result[R]) -> None:
-        taken = anyio.Event()
+        taken = self._loop.create_future()
         self._offered.append((result, taken))
-        self._wake()
-        await taken.wait()
+        self._there.release()
+        await taken
 
     async def take(self) -> _Result[R] | None:
         """The next result, or None when no more will come."""
-        await checkpoint()
-        while not self._offered:
-            if self._closed:
-                return None
-            await self._news.wait()
+        await self._there.acquire()
+        if not self._offered:
+            self._there.release()  # for the next who asks
+            return None
         result, taken = self._offered.popleft()
-        taken.set()
+        if not taken.done():  # else its slot was cancelled
+            taken.set_result(None)
         return result
 
     def close(self) -> None:
         """Nothing more will come."""
-        self._closed = True
         self._offered.clear()
-        self._wake()
-
-    def _wake(self) -> None:
-        news, self._news = self._news, anyio.Event()
-        news.set()
+        self._there.release()
 
 
 class _Work(Generic[T, R]):
@@ -144,7 +139,7 @@ class _Work(Generic[T, R]):
     def __init__(
         self,
         function: Callable[[int, T], Awaitable[R]],
-        items: AsyncIterator[T],
+        items: Iterator[T] | AsyncIterator[T],
         width: int,
         ordered: bool,
         brake: Brake,
@@ -188,23 +183,30 @@ class _Work(Generic[T, R]):
             self.handover.close()
 
     async def _pull(self) -> tuple[int, T] | None:
-        async with self._pulling:
-            if self._ended:
-                return None
-            try:
-                with self._brake.stops():
-                    item = await anext(self._items)
-            except (StopAsyncIteration, Stopped):
-                self._ended = True
-                return None
-            except (Exception, asyncio.CancelledError) as error:
-                if _is_ours(error):
-                    raise
-                self._ended = True
-                self.source_error = error
-                return None
-            self._pulled += 1
-            return self._pulled - 1, item
+        try:
+            item = await self._next()
+        except (StopAsyncIteration, Stopped):
+            self._ended = True
+            return None
+        except (Exception, asyncio.CancelledError) as error:
+            if _is_ours(error):
+                raise
+            self._ended = True
+            self.source_error = error
+            return None
+        self._pulled += 1
+        return self._pulled - 1, item
+
+    async def _next(self) -> T:
+        if isinstance(self._items, AsyncIterator):
+            async with self._pulling:
+                if not self._ended:
+                    with self._brake.stops():
+                        return await anext(self._items)
+        elif not self._ended and not self._brake.pulled:
+            for item in self._items:  # there is no wait that another slot would be let in by
+                return item
+        raise StopAsyncIteration
 
     async def _call(self, index: int, item: T) -> _Result[R] | None:
         try:
