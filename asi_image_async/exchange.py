@@ -14,7 +14,7 @@ import anyio
 from .core.backoff import judge
 from .core.decode import decode_picture, to_image
 from .core.pace import Turn
-from .core.wire import Link, Reply, encode_request, read_error, read_reply
+from .core.wire import Incoming, Link, Reply, encode_request, read_error, read_reply
 from .errors import (
     APIConnectionError,
     APIError,
@@ -154,16 +154,20 @@ class Exchange:
         return turn
 
     async def _exchange(self, item: Item, body: bytes, turn: Turn) -> tuple[Reply, tuple[Image, ...], int]:
+        incoming = Incoming()
         leaves = partial(self._gate.sent, turn)
-        response = await self._transport.post(body, item.idempotency_key, leaves)
+        response = await self._transport.post(body, item.idempotency_key, incoming.feed, leaves)
         if response.status >= 300:
             raise read_error(response.status, response.headers, response.body)
-        reply = read_reply(response.body, response.headers.get("x-request-id"))
+        reply = read_reply(incoming, response.headers.get("x-request-id"))
         images = []
-        size = len(response.body)
+        size = incoming.size
         for picture in reply.pictures:
-            data = await self._fetch(picture) if isinstance(picture, Link) else decode_picture(picture)
-            size += len(data) if isinstance(picture, Link) else 0
+            if isinstance(picture, Link):
+                data = await self._fetch(picture)
+                size += len(data)
+            else:
+                data = decode_picture(picture)
             images.append(to_image(data))
         return reply, tuple(images), size
 

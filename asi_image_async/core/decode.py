@@ -22,11 +22,14 @@ _MOST_SEGMENTS = 10_000  # before the frame: one with a large colour profile has
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
-def decode_picture(text: str) -> bytes:
+def decode_picture(text: str | bytes) -> bytes:
     """The bytes behind a data URL or bare base64: wrapped, URL-safe or unpadded is understood.
 
-    Raises InvalidResponseError for anything else: a stray character never passes unseen.
+    What is bytes was decoded as it came. Raises InvalidResponseError for anything else: a stray character
+    never passes unseen.
     """
+    if isinstance(text, bytes):
+        return text
     match = _DATA_URL.match(text)
     if match is None:
         return _from_base64(text)

@@ -50,7 +50,7 @@ class Gate:
         self._spacing = AsyncLimiter(1, 1)
         self._charged = False
         self._interval = 0.0  # as it was told last
-        self._changed = anyio.Event()
+        self._changed: anyio.Event | None = None  # of the one that waits at the head of the queue
         self._tell = tell
 
     @cached_property
@@ -122,6 +122,7 @@ class Gate:
                     self._tell(WaitStarted("throttled" if throttled else "rate limit", opens_at - now))
                     told = True
                 spaced = reserved = False
+                self._changed = anyio.Event()
                 with anyio.move_on_after(opens_at - now):
                     await self._changed.wait()
             elif self.pace.interval and not spaced:
@@ -165,5 +166,5 @@ class Gate:
         if interval != self._interval:
             self._interval = interval
             self._tell(RateChanged(1 / interval if interval else None))
-        self._changed.set()
-        self._changed = anyio.Event()
+        if self._changed is not None:
+            self._changed.set()

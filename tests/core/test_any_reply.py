@@ -13,7 +13,7 @@ from pydantic_core import to_json
 from service import JPEG
 
 from asi_image_async.core.decode import decode_picture, to_image
-from asi_image_async.core.wire import Link, read_error, read_reply
+from asi_image_async.core.wire import Incoming, Link, read_error, read_reply
 from asi_image_async.errors import AsiImageError, InvalidResponseError
 
 # JSON as text, so that it may be what no writer of JSON would write.
@@ -85,7 +85,7 @@ def can_be_kept(error: AsiImageError) -> bool:
 @given(body=bodies() | st.binary(max_size=40))
 def test_any_reply_is_pictures_or_our_error(body: bytes) -> None:
     try:
-        reply = read_reply(body)
+        reply = read_reply(Incoming(body))
     except InvalidResponseError as error:
         assert can_be_kept(error)  # noqa: PT017 - either is right
         return

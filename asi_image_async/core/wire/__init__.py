@@ -5,6 +5,7 @@ read. Nothing here touches a socket.
 """
 
 from .failures import read_error
+from .incoming import Incoming
 from .replies import Link, Reply, encode_request, read_reply
 
-__all__ = ["Link", "Reply", "encode_request", "read_error", "read_reply"]
+__all__ = ["Incoming", "Link", "Reply", "encode_request", "read_error", "read_reply"]

@@ -13,6 +13,7 @@ from pydantic_core import from_json, to_json
 from ...errors import InvalidResponseError
 from ...models import ImageRequest
 from .failures import error_message, excerpt, text_or_none
+from .incoming import Incoming, Picture
 
 __all__ = ["Link", "Reply", "encode_request", "read_reply"]
 
@@ -30,9 +31,9 @@ class Link:
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply with at least one picture: each is base64 text, a data URL, or a Link."""
+    """A reply with at least one picture: each is its bytes, base64 text, a data URL, or a Link."""
 
-    pictures: tuple[str | Link, ...]
+    pictures: tuple[bytes | str | Link, ...]
     created: datetime | None
     revised_prompt: str | None
     request_id: str | None
@@ -47,12 +48,23 @@ def encode_request(request: ImageRequest) -> bytes:
     return to_json(body | (request.model_extra or {}))
 
 
-def read_reply(body: bytes | bytearray, request_id: str | None = None) -> Reply:
+def read_reply(incoming: Incoming, request_id: str | None = None) -> Reply:
     """Find the pictures in a 200 reply.
 
     Raises InvalidResponseError: with `maybe_billed` where the reply is not JSON (a cut line, a page of
     a proxy), without where the service says in so many words that there is no picture.
     """
+    text, decoded = incoming.without_pictures()
+    try:
+        return _read(text, request_id, decoded)
+    except (InvalidResponseError, LookupError):
+        if not decoded:
+            raise
+    return _read(incoming.body(), request_id, {})
+
+
+def _read(body: bytes, request_id: str | None, decoded: Mapping[str, Picture]) -> Reply:
+    """Read a reply. Raises LookupError where one that was `decoded` already is no picture of the reply."""
     if _is_crowded(body):
         raise InvalidResponseError(
             f"the reply has {_MOST_COMMAS} parts and more", maybe_billed=True, body=excerpt(body)
@@ -60,27 +72,35 @@ def read_reply(body: bytes | bytearray, request_id: str | None = None) -> Reply:
     try:
         reply = from_json(body)
     except ValueError as error:
-        reply = _read_leniently(bytes(body))
+        reply = _read_leniently(body)
         if not any(_pictures(reply)):
             raise InvalidResponseError(
                 f"the reply is not JSON: {error}", maybe_billed=True, body=excerpt(body)
             ) from None
-    pictures = tuple(_pictures(reply))
-    if not pictures:
+    found = tuple(_pictures(reply))
+    if not found:
         said = error_message(reply)
         raise InvalidResponseError(
             "the reply has no picture" + (f": {said}" if said else ""),
             hint="The service may have refused the prompt: change it.",
             body=excerpt(body),
         )
+    if not all(mark in found for mark in decoded):
+        raise LookupError
     fields = reply if isinstance(reply, dict) else {}
+    short = frozenset(text for text in found if _is_short(text))
     return Reply(
-        pictures=pictures,
+        pictures=tuple(_data_of(picture, decoded) for picture in found),
         created=_moment(fields.get("created")),
         revised_prompt=_revised_prompt(fields),
         request_id=request_id or text_or_none(fields.get("id")),
-        raw=_without_pictures(reply, frozenset(text for text in pictures if _is_short(text))),
+        raw=_without_pictures(reply, short, decoded),
     )
+
+
+def _data_of(picture: str | Link, decoded: Mapping[str, Picture]) -> bytes | str | Link:
+    known = decoded.get(picture) if isinstance(picture, str) else None
+    return known.data if known else picture
 
 
 def _is_crowded(body: bytes | bytearray) -> bool:
@@ -148,17 +168,18 @@ def _place(value: object) -> str | Link | None:
     return Link(text) if text[:8].lower().startswith(("http://", "https://")) else text
 
 
-def _without_pictures(value: Any, short: frozenset[str | Link]) -> Any:
+def _without_pictures(value: Any, short: frozenset[str | Link], decoded: Mapping[str, Picture]) -> Any:
     """The reply with every picture and long text replaced by its length: what is left is worth keeping.
 
     `short`: the pictures that are not told by their length.
     """
     if isinstance(value, dict):
-        return {key: _without_pictures(item, short) for key, item in value.items()}
+        return {key: _without_pictures(item, short, decoded) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_pictures(item, short) for item in value]
+        return [_without_pictures(item, short, decoded) for item in value]
     if isinstance(value, str) and (not _is_short(value) or value.strip() in short):
-        return f"<{len(value)} characters>"
+        length = decoded[value].length if value in decoded else len(value)
+        return f"<{length} characters>"
     return value
 
 
