@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 __all__ = ["sync_directory", "write_durably", "write_whole"]
 
-# It can only be read by setting it, which no other thread should see half done: hence at import.
-_UMASK = os.umask(0o022)
-os.umask(_UMASK)
+_numbers = itertools.count()
 
 
 def write_whole(
@@ -25,18 +24,25 @@ def write_whole(
     survives a power cut takes `sync_directory` too. Blocking. Raises OSError; the temporary file is
     then gone.
     """
-    handle, name = tempfile.mkstemp(prefix=".", suffix=".tmp", dir=temporary_directory or path.parent)
+    file = _new_file(temporary_directory or path.parent)
     try:
-        with open(handle, "wb") as file:
+        with file:
             file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes private files; a picture gets the permissions that open() would give it.
-        os.chmod(name, 0o666 & ~_UMASK)
-        os.replace(name, path)
+        os.replace(file.name, path)
     except BaseException:
-        Path(name).unlink(missing_ok=True)
+        Path(file.name).unlink(missing_ok=True)
         raise
+
+
+def _new_file(directory: Path) -> IO[bytes]:
+    # Not by `tempfile`, whose files are private: a picture gets the permissions of the user's other files.
+    while True:
+        try:
+            return open(f"{directory}{os.sep}.{os.getpid()}-{next(_numbers)}.tmp", "xb")
+        except FileExistsError:  # left by a process that had this number before, or by one on another machine
+            pass
 
 
 def write_durably(path: Path, data: bytes) -> None:

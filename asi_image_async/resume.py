@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence, Sized
 from dataclasses import dataclass, replace
 
 from .batch import to_request
@@ -19,6 +19,8 @@ __all__ = ["Asked", "Resume"]
 # To look finished prompts up one by one takes five times as long. To make more requests than these without
 # a pause would keep the loop from others for milliseconds.
 _MOST_AHEAD = 128
+# Of a list that is there already, so many are looked up in one step.
+_TOGETHER = 16
 
 
 @dataclass(frozen=True)
@@ -33,18 +35,20 @@ class Asked:
 class Resume(AsyncIterator[Asked | Failed]):
     """The prompts of a run in order, but for those whose outcome stands already: `settled` is told of them.
 
-    One prompt is read at a time, and looked up by the slot that takes it (`claim`). Where that finds it
-    finished, the next ones are read ahead, twice as many each time, until one is not. What an async iterable
-    gives may have to be waited for, so that is never read ahead.
+    Of what has a length some are read ahead. Of what has none, and may be made as it is read, one at a time
+    is, and looked up by the slot that takes it (`claim`). Where finished ones are found, the next are read
+    ahead, twice as many each time, until one is not. What an async iterable gives may have to be waited for,
+    so that is never read ahead.
     """
 
     def __init__(self, prompts: Prompts, journal: Journal, settled: Callable[[Outcome], None]) -> None:
         self._prompts = each(prompts)
         self._most_ahead = 1 if isinstance(prompts, AsyncIterable) else _MOST_AHEAD
+        self._least_ahead = _TOGETHER if self._most_ahead > 1 and isinstance(prompts, Sized) else 1
         self._journal = journal
         self._settled = settled
         self._index = 0
-        self._ahead = 1
+        self._ahead = self._least_ahead
         self._ready: deque[Asked | Failed] = deque()
         self._end: Exception | None = None
 
@@ -98,7 +102,7 @@ class Resume(AsyncIterator[Asked | Failed]):
                 self._ready.append(replace(asked, claim=claim))
             else:
                 self._settled(outcome)
-        self._ahead = 1 if self._ready else min(2 * self._ahead, self._most_ahead)
+        self._ahead = self._least_ahead if self._ready else min(2 * self._ahead, self._most_ahead)
 
     def _known(self, asked: Asked, claim: Claim) -> Outcome | None:
         """The outcome of an earlier run, where it stands."""

@@ -96,6 +96,13 @@ async def test_where_nothing_is_finished_no_prompt_is_read_before_it_is_asked_fo
             assert prompts.read == number + 1
 
 
+async def test_a_list_is_looked_up_some_at_a_time_though_nothing_is_finished(tmp_path: Path) -> None:
+    async with Counting(tmp_path / "journal.sqlite") as journal:
+        resume = Resume([f"picture {number}" for number in range(100)], journal, lambda _: None)
+        assert await work(resume, []) == list(range(100))
+    assert journal.lookups == 7
+
+
 async def test_no_more_than_a_hundred_and_twenty_eight_are_read_ahead(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite"
     await finish(path, range(1000))

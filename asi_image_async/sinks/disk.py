@@ -6,17 +6,17 @@ import contextlib
 import errno
 import os
 import sys
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
-import anyio
 from pydantic_core import from_json, to_json
 
 from ..core.naming import file_stem
 from ..errors import SinkError
 from ..files import sync_directory, write_whole
+from ..group_thread import GroupThread
 from ..models import Generation, Image, Receipt
 
 try:
@@ -26,10 +26,12 @@ except ImportError:  # Windows, where a file in use cannot be removed anyway
 
 __all__ = ["DiskSink"]
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 _STATE = ".asi-image"  # hidden, so that loaders of image folders pass it over
 _METADATA = "metadata.jsonl"
 _MARK = b"+"  # each sink leaves one in sink.lock when it opens; the last to leave wipes them off
-_THREADS = 8  # most of the time they wait for the disk
 _MAKE_ROOM = "Make room on the disk, then run the same again."
 _HINTS = {
     errno.ENOSPC: _MAKE_ROOM,
@@ -37,6 +39,14 @@ _HINTS = {
     errno.EILSEQ: "Let Python write names in UTF-8: set PYTHONUTF8=1.",
     errno.EMFILE: "Allow more open files (ulimit -n), or fewer requests at once; then run the same again.",
 }
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Pictures that have their names, and the lines that are due for them."""
+
+    lines: bytes
+    receipt: Receipt
 
 
 class DiskSink:
@@ -53,23 +63,30 @@ class DiskSink:
         self._held: IO[bytes] | None = None
         self._metadata: IO[bytes] | None = None
         self._untidy = False
-        self._appending = threading.Lock()
-        self._syncing = threading.Lock()
-        self._appended = 0
-        self._synced = 0
-        self._threads = anyio.CapacityLimiter(_THREADS)
+        self._thread = GroupThread(self._working, "asi-image-disk")
 
     async def open(self) -> None:
         """Make the folder ready, and tidy up after a crash; raises SinkError where it cannot be used."""
-        await anyio.to_thread.run_sync(self._open)
+        await self._thread.open()
 
     async def write(self, generation: Generation) -> Receipt:
         """Store every image; returns when they would survive a crash. Raises SinkError."""
-        return await anyio.to_thread.run_sync(self._write, generation, limiter=self._threads)
+        if not self._thread.is_open:
+            raise SinkError(f"the sink {self.directory} is not open", hint="Await its open() first.")
+        return await self._thread.do(generation)
 
     async def close(self) -> None:
         """Close the files."""
-        await anyio.to_thread.run_sync(self._close)
+        await self._thread.close()
+
+    @contextlib.contextmanager
+    def _working(self) -> Iterator[Callable[[Sequence[Generation]], Sequence[Receipt | SinkError]]]:
+        """In the thread: the files, open for as long as there are pictures."""
+        self._open()
+        try:
+            yield self._write
+        finally:
+            self._close()
 
     def _open(self) -> None:
         with _named(self.directory), contextlib.ExitStack() as opened:
@@ -118,40 +135,55 @@ class DiskSink:
         write_whole(path, kept, temporary_directory=self._temporary)
         sync_directory(self.directory)
 
-    def _write(self, generation: Generation) -> Receipt:
-        if self._metadata is None:
-            raise SinkError(f"the sink {self.directory} is not open", hint="Await its open() first.")
-        with _named(self.directory):
-            stem = file_stem(generation.request, generation.occurrence)
-            lines, locations, size = [], [], 0
-            for number, image in enumerate(generation.images, 1):
-                name = f"{stem}{'' if number == 1 else f'-{number}'}{image.suffix}"
-                path = self.directory / name
-                if path.exists():  # from a run that ended before it was written down: it may have its line
-                    self._untidy = True
-                write_whole(path, image.data, temporary_directory=self._temporary)
-                lines.append(to_json(_describe(generation, image, name)) + b"\n")
-                locations.append(str(path))
-                size += len(image.data)
-            self._append(self._metadata, b"".join(lines))
-            return Receipt(tuple(locations), size)
+    def _write(self, generations: Sequence[Generation]) -> list[Receipt | SinkError]:
+        """Store many, with one flush for the names and the lines of all of them."""
+        found = [self._attempt(self._store, generation) for generation in generations]
+        stored = [each for each in found if isinstance(each, _Stored)]
+        failure = self._attempt(self._append, stored) if stored else None
+        for_some = failure is not None and len(stored) > 1  # there may be room
 
-    def _append(self, metadata: IO[bytes], lines: bytes) -> None:
-        """Add the lines, and flush them and the folder's names; one flush serves all who wait for it."""
-        with self._appending, _alone(metadata):
+        def answer(each: _Stored | SinkError) -> Receipt | SinkError:
+            if isinstance(each, SinkError):
+                return each
+            return (self._attempt(self._append, [each]) if for_some else failure) or each.receipt
+
+        return [answer(each) for each in found]
+
+    def _attempt(self, function: Callable[[T], R], argument: T) -> R | SinkError:
+        try:
+            with _named(self.directory):
+                return function(argument)
+        except SinkError as error:
+            return error
+
+    def _store(self, generation: Generation) -> _Stored:
+        """Give the pictures their names; that these survive a power cut is for `_append` to see to."""
+        stem = file_stem(generation.request, generation.occurrence)
+        lines, locations, size = [], [], 0
+        for number, image in enumerate(generation.images, 1):
+            name = f"{stem}{'' if number == 1 else f'-{number}'}{image.suffix}"
+            path = self.directory / name
+            if path.exists():  # from a run that ended before it was written down: it may have its line
+                self._untidy = True
+            write_whole(path, image.data, temporary_directory=self._temporary)
+            lines.append(to_json(_describe(generation, image, name)) + b"\n")
+            locations.append(str(path))
+            size += len(image.data)
+        return _Stored(b"".join(lines), Receipt(tuple(locations), size))
+
+    def _append(self, stored: Sequence[_Stored]) -> None:
+        """Add the lines, and flush them and the folder's names."""
+        metadata = self._metadata
+        assert metadata is not None
+        lines = b"".join(each.lines for each in stored)
+        with _alone(metadata):
             end = os.fstat(metadata.fileno()).st_size
             if metadata.write(lines) != len(lines):
                 self._untidy = True
                 metadata.truncate(end)  # no half line stays where the disk is full
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            self._appended += 1
-            mine = self._appended
-        with self._syncing:
-            if self._synced < mine:
-                covered = self._appended
-                sync_directory(self.directory)
-                os.fsync(metadata.fileno())
-                self._synced = covered
+        sync_directory(self.directory)
+        os.fsync(metadata.fileno())
 
     def _close(self) -> None:
         metadata, self._metadata = self._metadata, None
@@ -180,7 +212,6 @@ def _describe(generation: Generation, image: Image, file_name: str) -> dict[str,
         "width": image.width,
         "height": image.height,
         "mime_type": image.mime_type,
-        "sha256": image.sha256,
         "created": created and created.isoformat(),
         "attempts": generation.attempts,
         "elapsed": round(generation.elapsed, 3),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import os
 import resource
 import sys
 import tempfile
@@ -36,6 +37,7 @@ class Job:
     warm: int
     width: int = 16
     probe: bool = False  # measure how late the loop is meanwhile
+    folder: str | None = None  # where files go, kept until all is measured: ext4 shuns what was just deleted
     reader: float = 0.0  # seconds that the reader of a stream takes for each
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -237,9 +239,9 @@ async def run_to_disk(job: Job) -> AsyncIterator[Work]:
     async with _session(job) as session:
 
         async def work(count: int) -> int:
-            with tempfile.TemporaryDirectory(prefix="speed-") as folder:
-                sink = DiskSink(Path(folder) / "pictures")
-                report = await session.run(prompts(count), sink, journal=Path(folder) / "journal.sqlite")
+            folder = Path(tempfile.mkdtemp(dir=job.folder))
+            sink = DiskSink(folder / "pictures")
+            report = await session.run(prompts(count), sink, journal=folder / "journal.sqlite")
             return report.succeeded if report.bytes_written == report.succeeded * job.size else 0
 
         yield work
@@ -250,15 +252,15 @@ async def command(job: Job) -> AsyncIterator[Work]:
     """`asi-image batch`, with all that it does: its start counts too, so it is asked for many."""
 
     async def work(count: int) -> int:
-        with tempfile.TemporaryDirectory(prefix="speed-") as folder:
-            listed = Path(folder) / "prompts.txt"
-            listed.write_text("\n".join(prompts(count)), encoding="utf-8")
-            process = await asyncio.create_subprocess_exec(
-                Path(sys.executable).parent / "asi-image", "batch", listed, "--out", Path(folder) / "out",
-                "--concurrency", str(job.width), "--base-url", job.base_url, "--json", "--quiet",
-                stdout=asyncio.subprocess.PIPE,
-            )  # fmt: skip
-            said, _ = await process.communicate()
+        folder = Path(tempfile.mkdtemp(dir=job.folder))
+        listed = folder / "prompts.txt"
+        listed.write_text("\n".join(prompts(count)), encoding="utf-8")
+        process = await asyncio.create_subprocess_exec(
+            Path(sys.executable).parent / "asi-image", "batch", listed, "--out", folder / "out",
+            "--concurrency", str(job.width), "--base-url", job.base_url, "--json", "--quiet",
+            env=os.environ | {"ASI_ONE_API_KEY": KEY}, stdout=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        said, _ = await process.communicate()
         return int(json.loads(said)["succeeded"])
 
     yield work

@@ -19,7 +19,7 @@ from clock import Threads, on_a_fake_clock
 from service import reply, serving
 
 from asi_image_async import DiskSink, ImageSession, RunReport
-from asi_image_async.runtime.journal import Journal
+from asi_image_async.group_thread import GroupThread
 
 HOUR = 3600.0
 HOURS = scaled(2, 16)
@@ -121,8 +121,8 @@ def test_three_a_minute_for_sixteen_hours_are_kept_and_used_whatever_the_clocks_
     threads = Threads()
     monkeypatch.setattr(time, "time", world.time_of_day)
     monkeypatch.setattr(anyio.to_thread, "run_sync", threads.counted(anyio.to_thread.run_sync))
-    for name in ("__aenter__", "_do", "_close"):
-        monkeypatch.setattr(Journal, name, threads.counted(getattr(Journal, name)))
+    for name in ("open", "do", "close"):
+        monkeypatch.setattr(GroupThread, name, threads.counted(getattr(GroupThread, name)))
     first, rest, last = on_a_fake_clock(sixteen_hours(world, tmp_path / "out", rate), threads)
     assert world.refused <= refusals
     assert first.succeeded + rest.succeeded + last.succeeded == COUNT

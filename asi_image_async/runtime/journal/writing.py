@@ -5,22 +5,17 @@ Whatever has come in while it was busy becomes one commit.
 
 from __future__ import annotations
 
-import asyncio
 import os
-import queue
 import sqlite3
-import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-import anyio
-
 from ...errors import JournalError
+from ...group_thread import GroupThread
 from .database import (
     Claim,
     State,
@@ -37,7 +32,7 @@ __all__ = ["Journal"]
 
 T = TypeVar("T")
 
-_LARGEST_GROUP = 1000
+_Job = Callable[[sqlite3.Connection], Any]
 _OF_THIS_RUN = "UPDATE items SET run = (SELECT value FROM meta WHERE name = 'run') WHERE key = ?"
 _WRITE = "REPLACE INTO items VALUES (?, ?, ?, ?, ?, (SELECT value FROM meta WHERE name = 'run'))"
 
@@ -54,26 +49,12 @@ class Journal:
         self.path = None if path is None else Path(path)
         self.ask_unknown_again = ask_unknown_again
         self.salt = b""
-        self._jobs: _Jobs | None = None
+        self._thread = GroupThread[_Job, Any](self._working, "asi-image-journal")
 
     async def __aenter__(self) -> Self:
-        if self._jobs is not None:
+        if self._thread.is_open:
             raise JournalError("the journal is open already", hint="Give each run a Journal of its own.")
-        loop = asyncio.get_running_loop()
-        self._jobs = queue.SimpleQueue()
-        opened: asyncio.Future[bytes] = loop.create_future()
-        self._ended: asyncio.Future[None] = loop.create_future()
-        threading.Thread(
-            target=_serve,
-            args=(self.path, self._jobs, opened, self._ended),
-            name="asi-image-journal",
-            daemon=True,
-        ).start()
-        try:
-            self.salt = await opened
-        except BaseException:
-            await self._close()
-            raise
+        await self._thread.open()
         return self
 
     async def __aexit__(
@@ -82,7 +63,7 @@ class Journal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        await self._close()
+        await self._thread.close()
 
     async def claim(self, request_digest: bytes) -> Claim:
         """Take the next item for a request in this run: the first is occurrence 0, and so on."""
@@ -159,95 +140,39 @@ class Journal:
         await self._do(lambda database: set_value(database, name, value))
 
     async def _do(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        if self._jobs is None:
+        if not self._thread.is_open:
             raise JournalError("the journal is not open")
-        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._jobs.put(_Job(function, future))
-        return await future
+        done: T = await self._thread.do(function)
+        return done
 
-    async def _close(self) -> None:
-        jobs, self._jobs = self._jobs, None
-        if jobs is not None:
-            jobs.put(None)
-            # In a cancelled run too: whoever opens the journal next is not to find it held.
-            with anyio.CancelScope(shield=True):
-                await self._ended
-
-
-@dataclass(frozen=True)
-class _Job:
-    function: Callable[[sqlite3.Connection], Any]
-    future: asyncio.Future[Any]
-
-
-_Jobs = queue.SimpleQueue[_Job | None]
-_Answer = tuple["asyncio.Future[Any]", Any, Exception | None]
-
-
-def _serve(
-    path: Path | None, jobs: _Jobs, opened: asyncio.Future[bytes], ended: asyncio.Future[None]
-) -> None:
-    """The thread: open, then one transaction for each group of jobs."""
-    try:
+    @contextmanager
+    def _working(self) -> Iterator[Callable[[Sequence[_Job]], list[Any]]]:
+        """In the thread: the database, open for as long as there is work."""
         with ExitStack() as stack:
             try:
-                if path is not None:
-                    stack.enter_context(closing(hold(path)))
-                database = stack.enter_context(closing(open_database(path)))
-                salt = get_value(database, "salt")
-                file = None if path is None else path.stat()
-            except Exception as error:  # whatever it is, nobody waits for ever
-                _answer([(opened, None, named(error, path))])
-                return
-            _answer([(opened, salt, None)])
-            while group := _next_group(jobs):
-                _answer(_do_group(database, group, path, file))
-    finally:
-        _answer([(ended, None, None)])
-
-
-def _next_group(jobs: _Jobs) -> list[_Job]:
-    """Wait for a job, and take whatever else has come in by now; none at the end."""
-    group: list[_Job] = []
-    with suppress(queue.Empty):
-        while len(group) < _LARGEST_GROUP:
-            job = jobs.get(block=not group)
-            if job is None:
-                jobs.put(None)  # for the next call, where it ends the thread
-                break
-            group.append(job)
-    return group
+                if self.path is not None:
+                    stack.enter_context(closing(hold(self.path)))
+                database = stack.enter_context(closing(open_database(self.path)))
+                self.salt = get_value(database, "salt")
+                file = None if self.path is None else self.path.stat()
+            except Exception as error:
+                raise named(error, self.path) from None
+            yield lambda jobs: _do_group(database, jobs, self.path, file)
 
 
 def _do_group(
-    database: sqlite3.Connection, jobs: list[_Job], path: Path | None, file: os.stat_result | None
-) -> list[_Answer]:
-    """All jobs in one commit; where it fails, or `path` is no longer that `file`, each is told so."""
+    database: sqlite3.Connection, jobs: Sequence[_Job], path: Path | None, file: os.stat_result | None
+) -> list[Any]:
+    """All jobs in one commit; where it fails, or `path` is no longer that `file`, an error for each."""
     try:
         with database:
             database.execute("BEGIN")
-            answers: list[_Answer] = [(job.future, job.function(database), None) for job in jobs]
+            answers = [job(database) for job in jobs]
         if path is not None and file is not None:
             check_place(path, file)
         return answers
-    except Exception as error:  # whatever it is, the thread goes on
-        return [(job.future, None, named(error, path)) for job in jobs]
-
-
-def _answer(answers: list[_Answer]) -> None:
-    loop = answers[0][0].get_loop()
-    with suppress(RuntimeError):  # the loop was closed meanwhile; nobody waits any more
-        loop.call_soon_threadsafe(_settle, answers)
-
-
-def _settle(answers: list[_Answer]) -> None:
-    for future, value, error in answers:
-        if future.done():  # whoever asked was cancelled; the work is done all the same
-            continue
-        if error is None:
-            future.set_result(value)
-        else:
-            future.set_exception(error)
+    except Exception as error:  # each raises one of its own
+        return [named(error, path) for _ in jobs]
 
 
 def _spend(database: sqlite3.Connection, images: int) -> None:

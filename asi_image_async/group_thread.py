@@ -1,0 +1,136 @@
+"""A thread for work that blocks: whatever has come in while it was busy is done as one group."""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, suppress
+from typing import Generic, TypeVar
+
+import anyio
+
+__all__ = ["GroupThread"]
+
+J = TypeVar("J")
+A = TypeVar("A")
+
+_LARGEST_GROUP = 1000
+_Work = Callable[[Sequence[J]], Sequence[A | Exception]]
+
+
+class GroupThread(Generic[J, A]):
+    """One thread, in which `working` is entered, does all jobs, and is left.
+
+    What `working` gives is called with some jobs at a time, in order, and returns an answer or an error for
+    each. So a group can share what costs the most: one commit, one flush, one way back to the loop.
+    """
+
+    def __init__(self, working: Callable[[], AbstractContextManager[_Work[J, A]]], name: str) -> None:
+        self._working = working
+        self._name = name
+        self._jobs: _Jobs[J, A] | None = None
+        self._ended: asyncio.Future[None]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether jobs are done."""
+        return self._jobs is not None
+
+    async def open(self) -> None:
+        """Start; raises what entering `working` raises."""
+        loop = asyncio.get_running_loop()
+        opened: asyncio.Future[None] = loop.create_future()
+        self._ended = loop.create_future()
+        self._jobs = queue.SimpleQueue()
+        arguments = (self._working, self._jobs, opened, self._ended)
+        threading.Thread(target=_serve, args=arguments, name=self._name, daemon=True).start()
+        try:
+            await opened
+        except BaseException:
+            await self.close()
+            raise
+
+    async def do(self, job: J) -> A:
+        """Have a job done; where the waiting is cancelled it is done all the same. Open only."""
+        assert self._jobs is not None
+        answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        self._jobs.put((job, answer))
+        return await answer
+
+    async def close(self) -> None:
+        """Do what is left, and end."""
+        jobs, self._jobs = self._jobs, None
+        if jobs is not None:
+            jobs.put(None)
+            # In a cancelled run too: whoever comes next is not to find anything held.
+            with anyio.CancelScope(shield=True):
+                await self._ended
+
+
+_Jobs = queue.SimpleQueue["tuple[J, asyncio.Future[A]] | None"]
+_Answer = tuple["asyncio.Future[A]", "A | Exception"]
+
+
+def _serve(
+    working: Callable[[], AbstractContextManager[_Work[J, A]]],
+    jobs: _Jobs[J, A],
+    opened: asyncio.Future[None],
+    ended: asyncio.Future[None],
+) -> None:
+    is_open, failure = False, None
+    try:
+        with working() as work:
+            is_open = True
+            _answer([(opened, None)])
+            while _do_group(work, jobs):
+                pass
+    except Exception as error:  # whatever it is, nobody waits for ever
+        failure = error
+    finally:
+        if not is_open:
+            _answer([(opened, failure)])
+            failure = None
+        _answer([(ended, failure)])
+
+
+def _do_group(work: _Work[J, A], jobs: _Jobs[J, A]) -> bool:
+    """False at the end. What a job holds is let go of before the next is waited for."""
+    group = _next_group(jobs)
+    if group:
+        try:
+            answers = work([job for job, _ in group])
+        except Exception as error:  # the thread goes on
+            answers = [error] * len(group)
+        _answer(list(zip([future for _, future in group], answers, strict=True)))
+    return bool(group)
+
+
+def _next_group(jobs: _Jobs[J, A]) -> list[tuple[J, asyncio.Future[A]]]:
+    """Wait for a job, and take whatever else has come in by now; none at the end."""
+    group: list[tuple[J, asyncio.Future[A]]] = []
+    with suppress(queue.Empty):
+        while len(group) < _LARGEST_GROUP:
+            job = jobs.get(block=not group)
+            if job is None:
+                jobs.put(None)  # for the next call, where it ends the thread
+                break
+            group.append(job)
+    return group
+
+
+def _answer(answers: Sequence[_Answer[A]]) -> None:
+    loop = answers[0][0].get_loop()
+    with suppress(RuntimeError):  # the loop was closed meanwhile; nobody waits any more
+        loop.call_soon_threadsafe(_settle, answers)
+
+
+def _settle(answers: Sequence[_Answer[A]]) -> None:
+    for future, value in answers:
+        if future.done():  # whoever asked was cancelled; the work is done all the same
+            continue
+        if isinstance(value, Exception):
+            future.set_exception(value)
+        else:
+            future.set_result(value)
