@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 import anyio
 from pydantic import TypeAdapter, ValidationError
@@ -54,20 +54,20 @@ class Ledger:
             return  # nothing yet
         self._gate.pace.recall(learnt, here)
 
-    @asynccontextmanager
-    async def attempt(self, item: Item) -> AsyncIterator[None]:
+    def attempt(self, item: Item) -> AbstractAsyncContextManager[None]:
         """Around one attempt: reserves its images, and gives them back where it was surely not billed.
 
         Raises BudgetExceededError before anything is sent.
         """
-        if self._max_images is None:
-            yield
-            return
+        return nullcontext() if self._max_images is None else self._reserving(item, self._max_images)
+
+    @asynccontextmanager
+    async def _reserving(self, item: Item, limit: int) -> AsyncIterator[None]:
         images = images_asked(item.request)
         with anyio.CancelScope(shield=True):  # cancelled in between, it would stay reserved
-            reserved = await self._journal.reserve(images, self._max_images)
+            reserved = await self._journal.reserve(images, limit)
         if not reserved:
-            raise BudgetExceededError(f"the budget of {self._max_images} images is spent")
+            raise BudgetExceededError(f"the budget of {limit} images is spent")
         billed = False
         try:
             yield
