@@ -11,7 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-_PACKAGES = ("asi_image_async", "aiohttp", "aiolimiter", "anyio", "openai", "aiometer", "pillow", "pydantic")
+_PACKAGES = (
+    "asi_image_async", "aiohttp", "aiolimiter", "anyio", "pydantic", "pybase64", "pillow",
+    "openai", "httpx", "litellm", "aiometer",
+)  # fmt: skip
 
 
 def machine() -> dict[str, Any]:

@@ -32,6 +32,9 @@ __all__ = ["Response", "Transport"]
 # Idle connections are dropped before the service would do it (uvicorn and Node.js do it after 5 s): a request
 # that crosses the end of its line may have been billed. Beside a picture's time a new connection is nothing.
 _KEEP_ALIVE = 4.0
+# The loop reads as much as this from every line that has it before it comes round again: half of what is
+# usual, at no cost.
+_READ_AT_ONCE = 128 * 2**10
 # To take a block of this size and give it back, untouched, tells glibc's malloc that such sizes come and go
 # (mallopt(3), "dynamic mmap threshold"): without it, the memory of each reply goes back to the system, and is
 # taken from it for the next one page by page, which costs more than the decoding.
@@ -81,6 +84,9 @@ class _Connector(aiohttp.TCPConnector):
     ) -> Connection:
         while len((connection := await super().connect(req, traces, timeout)).protocol or ()):
             connection.close()
+        transport = connection.transport
+        if transport is not None and hasattr(transport, "max_size"):  # asyncio's own, without TLS
+            transport.max_size = _READ_AT_ONCE
         return connection
 
 

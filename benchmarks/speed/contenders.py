@@ -313,6 +313,9 @@ async def measure(job: Job) -> dict[str, Any]:
 
 
 def main() -> None:
+    cores = os.sched_getaffinity(0)
+    if len(cores) > 1:
+        os.sched_setaffinity(0, cores - {min(cores)})  # that one is the service's
     job = Job(**json.load(sys.stdin))
     if job.options.get("uvloop"):
         import uvloop
