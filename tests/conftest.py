@@ -1,6 +1,9 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
 import pytest
 from service import Service, serving
@@ -32,3 +35,35 @@ async def service() -> AsyncIterator[Service]:
 async def session(service: Service) -> AsyncIterator[ImageSession]:
     async with ImageSession(KEY, base_url=service.base_url) as session:
         yield session
+
+
+@pytest.fixture
+def browser() -> Iterator[Any]:
+    """A headless Chromium; where CI has asked for all tests, one that is missing fails.
+
+    For one test: while it is there a loop runs in this thread, and no other test could have its own.
+    """
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        if os.environ.get("ASI_CHAOS") == "long":
+            pytest.fail("there is no chromium: apt-get install chromium")
+        pytest.skip("there is no chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+@pytest.fixture
+def page(browser: Any) -> Iterator[Any]:
+    """A page of its own, on which no error and no breach of the policy may come up."""
+    page = browser.new_page(viewport={"width": 1200, "height": 800})
+    page.set_default_timeout(10_000)
+    said: list[str] = []
+    page.on("pageerror", lambda error: said.append(str(error)))
+    page.on("console", lambda message: said.append(message.text) if message.type == "error" else None)
+    yield page
+    page.close()
+    assert said == []

@@ -134,14 +134,27 @@ def generate(
 
 @_command
 def batch(
+    out: Annotated[str, typer.Option("--out", metavar="DEST", help="The folder for the pictures.")],
     prompts: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="PROMPTS",
             help="A file: .txt (a prompt a line), .jsonl, .csv or .tsv; - is standard input.",
+            show_default=False,
         ),
-    ],
-    out: Annotated[str, typer.Option("--out", metavar="DEST", help="The folder for the pictures.")],
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help='Instead of a file: "a {style} painting of {subject}".'),
+    ] = None,
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="NAME=VALUES",
+            help="What a name stands for: style=oil,ink or subject=@lines.txt.",
+        ),
+    ] = None,
     size: Size = None,
     model: Model = None,
     concurrency: Annotated[int, typer.Option(min=1, metavar="N", help="Requests in flight at once.")] = 8,
@@ -178,6 +191,9 @@ def batch(
         bool, typer.Option("--dry-run", help="Say what would be asked for; send nothing.")
     ] = False,
     fail_fast: Annotated[bool, typer.Option("--fail-fast", help="Stop at the first failure.")] = False,
+    no_gallery: Annotated[
+        bool, typer.Option("--no-gallery", help="Make no index.html to look through the pictures.")
+    ] = False,
     emulate: Emulate = False,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only what went wrong.")] = False,
@@ -204,6 +220,8 @@ def batch(
     )
     options = BatchOptions(
         prompts=prompts,
+        template=template,
+        sets=tuple(sets or ()),
         out=out,
         size=size,
         model=model,
@@ -215,6 +233,7 @@ def batch(
         ask_unknown_again=not no_resend_unknown,
         dry_run=dry_run,
         fail_fast=fail_fast,
+        gallery=not no_gallery,
         json=json,
         quiet=quiet,
     )
@@ -233,6 +252,68 @@ def status(
     from .status import status as run
 
     return run(dest, json=json)
+
+
+@_command
+def lint(
+    prompts: Annotated[
+        str,
+        typer.Argument(
+            metavar="PROMPTS",
+            help="A file as batch takes it: .txt, .jsonl, .csv or .tsv; - is standard input.",
+        ),
+    ],
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Fail where one is poor, too long, or the same as another, or nearly."),
+    ] = False,
+    json: Json = False,
+) -> int:
+    """Apply the documentation's advice to a list of prompts: specific, descriptive, perspective, context.
+
+    A prompt has 25 points for each that its words follow (English only): good from 75 on, poor under 50.
+    Exit status: 0, or with --strict 1 where one is to be mended, 2 wrong usage.
+    """
+    from .lint import lint as run
+
+    return run(prompts, strict=strict, json=json)
+
+
+@_command
+def gallery(
+    dest: Annotated[str, typer.Argument(metavar="DEST", help="The folder of a batch.")],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", metavar="FILE", help="The page to write.", show_default="DEST/index.html"
+        ),
+    ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Serve it on this machine instead; pictures appear as they arrive."),
+    ] = False,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Where --watch listens; 0 is any free port.")
+    ] = 0,
+) -> int:
+    """Make one page to look through the pictures, and print its path. It needs no server and no network."""
+    from .gallery import gallery as run
+
+    return run(dest, output, watch=watch, port=port)
+
+
+@_command
+def export(
+    dest: Annotated[str, typer.Argument(metavar="DEST", help="The folder of a batch.")],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", help="The file to write, or the folder for tar files.")
+    ],
+    to: Annotated[str, typer.Option("--to", metavar="FORM", help="webdataset, parquet or csv.")],
+) -> int:
+    """Write the pictures of a folder, and what is known of each, in a form that training tools read."""
+    from .export import export as run
+
+    return run(dest, path, to=to)
 
 
 @_command

@@ -4,41 +4,42 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from itertools import islice
 
 import anyio.to_thread
 
 from ..errors import AsiImageError, BudgetExceededError, JournalError, SinkError
 from ..events import Event, WaitStarted
 from ..ledger import budget
-from ..models import ImageRequest, RunReport
+from ..models import RunReport
 from ..policies import RetryPolicy, parse_rate_limits
-from ..prompts import PromptFile, read_prompts
 from ..runtime.journal import Journal
 from ..session import ImageSession
 from .destination import Destination, Missing, look_for_missing
 from .display import BatchView, Display
-from .exits import status_of_report
+from .exits import ExitStatus, status_of_report
+from .gallery import gallery_after_batch
 from .interrupts import Interrupts
 from .loop import run_loop
 from .plan import make_plan, tell_plan
 from .progress import Progress
 from .service import ServiceOptions, open_session
+from .sources import FirstFew, find_requests
 from .spare import save_all_elsewhere
 from .speech import Voice, print_json, visible
 from .summary import as_json, summarize
 
-__all__ = ["BatchOptions", "FirstFew", "batch"]
+__all__ = ["BatchOptions", "batch"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchOptions:
     """The command's options, as given."""
 
-    prompts: str
+    prompts: str | None
+    template: str | None
+    sets: tuple[str, ...]
     out: str
     size: str | None
     model: str | None
@@ -50,23 +51,9 @@ class BatchOptions:
     ask_unknown_again: bool
     dry_run: bool
     fail_fast: bool
+    gallery: bool
     json: bool
     quiet: bool
-
-
-class FirstFew:
-    """The first `limit` requests of a prompt file, or all of them."""
-
-    def __init__(self, prompts: PromptFile, limit: int | None) -> None:
-        self._prompts = prompts
-        self._limit = limit
-
-    def __len__(self) -> int:
-        length = len(self._prompts)
-        return length if self._limit is None else min(length, self._limit)
-
-    def __iter__(self) -> Iterator[ImageRequest]:
-        return islice(iter(self._prompts), self._limit)
 
 
 def batch(options: BatchOptions) -> int:
@@ -74,7 +61,10 @@ def batch(options: BatchOptions) -> int:
     voice = Voice()
     if options.prompts == "-" and sys.stdin is not None and sys.stdin.isatty():
         voice.say("reading prompts from the keyboard, one a line; Ctrl-D ends them")
-    prompts = FirstFew(read_prompts(options.prompts, size=options.size, model=options.model), options.limit)
+    requests = find_requests(
+        options.prompts, options.template, options.sets, size=options.size, model=options.model
+    )
+    prompts = FirstFew(requests, options.limit)
     options.service.session()  # a wrong option is told before anything else is done
     affordable = budget(None, options.max_cost, options.price)
     destination = Destination(options.out, emulate=options.service.emulate)
@@ -84,7 +74,10 @@ def batch(options: BatchOptions) -> int:
         plan = make_plan(prompts, destination, limits, again=options.ask_unknown_again, affordable=affordable)
         tell_plan(plan, options.service, json=options.json)
         return 0
-    return run_loop(_Run(options, prompts, destination, voice).finish())
+    status = run_loop(_Run(options, prompts, destination, voice).finish())
+    if options.gallery and status in (ExitStatus.DONE, ExitStatus.FAILED):
+        gallery_after_batch(voice, destination.folder, quiet=options.quiet)
+    return status
 
 
 class _Run:
@@ -99,7 +92,10 @@ class _Run:
         self._voice = voice
         service = options.service
         self._progress = Progress(
-            len(prompts), limits=parse_rate_limits(service.rates) or (), concurrency=service.concurrency
+            len(prompts),
+            limits=parse_rate_limits(service.rates) or (),
+            concurrency=service.concurrency,
+            price=options.price,
         )
         self._session: ImageSession
         self._stopped: AsiImageError | None = None

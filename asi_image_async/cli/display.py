@@ -13,7 +13,7 @@ from rich.text import Text
 
 from .outlets import wait_for
 from .progress import Progress
-from .speech import Voice, span
+from .speech import Voice, span, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -151,13 +151,14 @@ class BatchView:
             f"{progress.new + progress.skipped} of {progress.total} done",
             *self._counts(),
             progress.rate(),
+            progress.cost(),
         ]
         if left is not None and progress.settled < progress.total:
             parts.append(f"{span(left)} left")
         return _joined(", ".join(filter(None, parts)), progress.waiting())
 
     def live(self) -> RenderableType:
-        """Two lines: how far, and how it goes."""
+        """Three lines: how far, how it goes, and the last pictures' names."""
         from rich.console import Group
         from rich.constrain import Constrain
         from rich.progress_bar import ProgressBar
@@ -181,13 +182,17 @@ class BatchView:
             style="bright_black",
         )
         row.add_row(Text(done, "bold"), bar, f"{share}%", Text(_clock(progress.seconds_left), "cyan"))
-        return Constrain(Group(row, self._how()), _WIDEST)
+        return Constrain(Group(row, self._how(), self._last()), _WIDEST)
+
+    def _last(self) -> Text:
+        names = ", ".join(visible(name) for name in reversed(self._progress.last))
+        return Text(names, "bright_black", no_wrap=True, overflow="ellipsis")
 
     def _how(self) -> Text:
         progress = self._progress
         text = Text(no_wrap=True, overflow="ellipsis")
         flight = f"{progress.in_flight} in flight"
-        for part in (progress.rate(), flight, *self._counts(), progress.waiting()):
+        for part in (progress.rate(), flight, *self._counts(), progress.waiting(), progress.cost()):
             if part:
                 text.append(" · " if text else "", "bright_black").append(part, _style(part))
         return text

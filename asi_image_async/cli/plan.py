@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
-from typing import Protocol
 
 from ..core.naming import digest
 from ..models import ImageRequest
@@ -15,18 +14,12 @@ from ..runtime.journal import State, count_states, read_summary
 from .destination import Destination
 from .forecast import seconds_at_least
 from .service import ServiceOptions
+from .sources import Requests
 from .speech import print_json, print_line, shortened, span, visible
 
 __all__ = ["Plan", "make_plan", "tell_plan"]
 
 _KINDS = 50  # of sizes, models and columns: a list that has more is cut
-
-
-class Requests(Protocol):
-    """As many requests as its length says, as often as it is asked."""
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[ImageRequest]: ...
 
 
 @dataclass(frozen=True, kw_only=True)

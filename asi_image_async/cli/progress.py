@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from pathlib import PurePath
 from typing import NamedTuple
 
 from ..core.usage import Usage
@@ -34,6 +36,7 @@ class _Wait(NamedTuple):
     until: float
 
 
+_LAST = 3  # names of pictures that are shown
 _SAY_UNTIL = 600  # seconds; of a longer wait people want to know when it ends
 
 _NO_WAIT = _Wait("", 0.0)
@@ -48,13 +51,18 @@ class Progress:
         *,
         limits: Iterable[RateLimit] = (),
         concurrency: int = 1,
+        price: float | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.total = total
         self.new = self.skipped = self.failed = self.unknown = 0
         self.in_flight = 0
         self.usage = Usage()
+        self.last: deque[str] = deque(maxlen=_LAST)
+        self._price = price
+        self._concurrency = concurrency
         self._stored = self._bytes_written = 0
+        self._storing = 0
         self._clock = clock
         self._started = clock()
         self._pictures = Pace()
@@ -72,12 +80,15 @@ class Progress:
                 self._forecast.sent(now)  # one that was let go before another began to wait
             case RequestSucceeded(elapsed=elapsed):
                 self.in_flight -= 1
+                self._storing += 1
                 self._forecast.replied(elapsed)
             case RequestFailed():
                 self.in_flight -= 1
             case ImageStored(receipt=receipt):
                 self._stored += 1
+                self._storing -= 1
                 self._bytes_written += receipt.bytes_written
+                self.last.extend(PurePath(location).name for location in receipt.locations)
             case OutcomeReady():
                 self._settle(event, now)
             case RateChanged(per_second=per_second):
@@ -125,6 +136,12 @@ class Progress:
         """Seconds since the start."""
         return self._clock() - self._started
 
+    def cost(self) -> str:
+        """What has been billed for sure, such as `2.40 spent`; empty where no price was told."""
+        if self._price is None:
+            return ""
+        return f"{self.usage.billed_at_least * self._price:,.2f} spent"
+
     def rate(self) -> str:
         """How fast pictures come, such as `61 a minute`; empty before the first."""
         if not self._pictures.count:
@@ -142,7 +159,7 @@ class Progress:
             waits.append(self._retry)
         wait = next((wait for wait in waits if wait.until > now), None)
         if wait is None:
-            return ""
+            return self._storage()
         left = max(1, round(wait.until - now))
         if left >= _SAY_UNTIL:
             today = datetime.now().astimezone()
@@ -150,6 +167,16 @@ class Progress:
             day = "" if until.date() == today.date() else f"{until:%a} "
             return f"{wait.words.removesuffix(',').removesuffix(' in')} until {day}{until:%H:%M}"
         return f"{wait.words} {span(left) if left >= 60 else f'{left} s'}"
+
+    def _storage(self) -> str:
+        """Where every slot holds a picture that is being stored, nothing else can be asked for."""
+        if self._storing < min(self._concurrency, max(1, self.total - self.settled)):
+            return ""
+        return (
+            f"waiting for {self._storing} to be stored"
+            if self._storing > 1
+            else "waiting for one to be stored"
+        )
 
     def report(self) -> RunReport:
         """The sums of a run that was cut short; what was in flight may have been billed."""

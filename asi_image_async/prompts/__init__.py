@@ -14,8 +14,9 @@ from ..errors import ConfigurationError
 from ..models import ImageRequest
 from .lines import MAX_LINE_BYTES, BadLines, Problems, numbered_lines
 from .rows import is_quoted, rows
+from .template import Expansion, expand
 
-__all__ = ["BadLines", "PromptFile", "read_prompts"]
+__all__ = ["BadLines", "Expansion", "PromptFile", "expand", "read_prompts"]
 
 MAX_STDIN_BYTES = 8 * 2**30  # on disk: ten million long prompts fit, and `yes |` comes to an end
 _SUFFIXES = (".txt", ".jsonl", ".ndjson", ".csv", ".tsv")
@@ -82,21 +83,25 @@ class PromptFile:
         return self._length
 
     def __iter__(self) -> Iterator[ImageRequest]:
+        return (request for _, request in self.numbered())
+
+    def numbered(self) -> Iterator[tuple[int, ImageRequest]]:
+        """The requests, each with the number of its line."""
         problems = Problems(self._name)
-        for request in self._read(problems):
+        for found in self._read(problems):
             problems.raise_any()
-            yield request
+            yield found
         problems.raise_any()
 
-    def _read(self, problems: Problems) -> Iterator[ImageRequest]:
-        """Every good row as a request; the others go to `problems`."""
+    def _read(self, problems: Problems) -> Iterator[tuple[int, ImageRequest]]:
+        """Every good row as a request, with its number; the others go to `problems`."""
         for number, row in rows(self._file, self._kind, self._quoted, problems):
             try:
                 request = ImageRequest.of(row, **self._defaults)
             except ConfigurationError as error:
                 problems.add(number, str(error))
             else:
-                yield request
+                yield number, request
 
 
 def _open(path: Path) -> BinaryIO:

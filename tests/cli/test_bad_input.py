@@ -167,7 +167,7 @@ def test_what_nobody_foresaw_is_one_line_and_no_traceback(
     def broken(*_: object, **__: object) -> None:
         raise RuntimeError("boom")
 
-    monkeypatch.setattr(batch, "read_prompts", broken)
+    monkeypatch.setattr(batch, "find_requests", broken)
     ended = asi_image("batch", prompts, "--out", "out")
     assert ended.status == 1
     assert "unexpected error: RuntimeError: boom" in ended.err

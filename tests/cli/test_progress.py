@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from rich.console import Console
 
 from asi_image_async import Done, Failed, Generation, ImageRequest, RateLimit, Receipt
 from asi_image_async.cli.display import BatchView
@@ -185,3 +186,45 @@ def test_of_a_long_wait_it_says_until_when_and_no_earlier_request_hides_it(clock
     progress(WaitStarted("rate limit", 86_000.0))
     progress(RequestStarted(ImageRequest(prompt="let go before"), 1))
     assert re.fullmatch(r"waiting for the rate limit until (\w{3} )?\d\d:\d\d", progress.waiting())
+
+
+def test_a_slow_sink_is_named_where_every_slot_waits_for_it(clock: Clock) -> None:
+    progress = Progress(10, concurrency=2, clock=clock)
+    for _ in range(2):
+        progress(RequestStarted(FOX, 1))
+    progress(RequestSucceeded(FOX, 1, 1.0, 100, 1))
+    assert progress.waiting() == ""
+    progress(RequestSucceeded(FOX, 1, 1.0, 100, 1))
+    assert progress.waiting() == "waiting for 2 to be stored"
+    progress(ImageStored(FOX, Receipt(("out/fox.jpg",), 100)))
+    assert progress.waiting() == ""
+
+
+def test_what_was_spent_so_far_is_told_where_the_price_is_known(clock: Clock) -> None:
+    without, with_price = Progress(10, clock=clock), Progress(10, price=0.04, clock=clock)
+    for progress in (without, with_price):
+        make(progress, clock, 1.0)
+        make(progress, clock, 1.0)
+    assert without.cost() == ""
+    assert with_price.cost() == "0.08 spent"
+    assert "0.08 spent" in BatchView(with_price).line()
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_a_terminal_shows_the_last_pictures_and_no_line_is_broken(clock: Clock, width: int) -> None:
+    progress = Progress(1632, price=0.04, limits=[RateLimit(3, 60)], clock=clock)
+    for number in range(5):
+        progress(RequestStarted(FOX, 1))
+        clock.now += 20.0
+        progress(RequestSucceeded(FOX, 1, 20.0, 100, 1))
+        progress(ImageStored(FOX, Receipt((f"out/a-fox-with-a-long-name-{number}\x1b[31m.jpg",), 100)))
+        progress(OutcomeReady(Done(0, FOX, Generation(request=FOX, images=()))))
+    progress(WaitStarted("rate limit", 30.0))
+    console = Console(width=width, color_system=None)
+    with console.capture() as capture:
+        console.print(BatchView(progress).live())
+    first, second, third = capture.get().splitlines()
+    assert first.startswith("   5 of 1632")
+    assert "waiting for the rate limit, 30 s" in second
+    assert third.startswith(r"a-fox-with-a-long-name-4\x1b[31m.jpg")
+    assert all(len(line) <= width for line in (first, second, third))

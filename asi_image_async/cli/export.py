@@ -1,0 +1,18 @@
+"""`asi-image export`: a folder in the forms that training tools read."""
+
+from __future__ import annotations
+
+from ..export import export_folder
+from .speech import Voice, print_line
+
+__all__ = ["export"]
+
+
+def export(folder: str, path: str, *, to: str) -> int:
+    """Run the command; returns the exit status. Raises ConfigurationError and SinkError."""
+    exported = export_folder(folder, to, path)
+    for file in exported.files:
+        print_line(str(file))
+    noun = "picture" if exported.pictures == 1 else "pictures"
+    Voice().say(f"{exported.pictures} {noun} as {to}")
+    return 0

@@ -1,0 +1,81 @@
+"""Where the prompts of a batch come from: a file, or a template and what its names stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import ConfigurationError
+from ..models import ImageRequest
+from ..prompts import Expansion, read_prompts
+
+__all__ = ["FirstFew", "Requests", "find_requests"]
+
+_SET_HINT = "Write --set style=oil,ink, or --set subject=@subjects.txt for a line each."
+
+
+class Requests(Protocol):
+    """As many requests as its length says, as often as it is asked."""
+
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[ImageRequest]: ...
+
+
+class FirstFew:
+    """The first `limit` of some requests, or all of them."""
+
+    def __init__(self, requests: Requests, limit: int | None) -> None:
+        self._requests = requests
+        self._limit = limit
+
+    def __len__(self) -> int:
+        length = len(self._requests)
+        return length if self._limit is None else min(length, self._limit)
+
+    def __iter__(self) -> Iterator[ImageRequest]:
+        return islice(iter(self._requests), self._limit)
+
+
+def find_requests(
+    prompts: str | None, template: str | None, sets: Sequence[str], *, size: str | None, model: str | None
+) -> Requests:
+    """The requests that the options name. Raises ConfigurationError."""
+    if template is None:
+        if prompts is None:
+            raise ConfigurationError("there are no prompts", hint="Name a file, or give a --template.")
+        if sets:
+            raise ConfigurationError("--set needs a --template", hint=_SET_HINT)
+        return read_prompts(prompts, size=size, model=model)
+    if prompts is not None:
+        raise ConfigurationError(
+            f"prompts come from {prompts} or from the --template, not from both",
+            hint="Leave out one of them.",
+        )
+    given = {name: value for name, value in (("size", size), ("model", model)) if value is not None}
+    values = dict(map(_values, sets))
+    if len(values) < len(sets):
+        raise ConfigurationError("--set gives a name twice", hint=_SET_HINT)
+    return Expansion(template, values, **given)
+
+
+def _values(text: str) -> tuple[str, list[str]]:
+    """`style=oil,ink`, or `subject=@subjects.txt`."""
+    name, equals, value = text.partition("=")
+    name = name.strip()
+    if not equals or not name.isidentifier():
+        raise ConfigurationError(f"--set {text[:40]!r} sets nothing", hint=_SET_HINT)
+    parts = _lines(Path(value[1:])) if value.startswith("@") else value.split(",")
+    values = [part.strip() for part in parts if part.strip()]
+    if not values:
+        raise ConfigurationError(f"--set {name} has no values", hint=_SET_HINT)
+    return name, values
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
+        raise ConfigurationError(f"cannot read {path}: {reason}", hint=_SET_HINT) from None

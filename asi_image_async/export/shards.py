@@ -1,0 +1,52 @@
+"""WebDataset: tar files of samples, each a picture and its line under one key."""
+
+from __future__ import annotations
+
+import io
+import re
+import tarfile
+from pathlib import Path
+
+from pydantic_core import to_json
+
+from . import Exported, Line, Lines
+
+__all__ = ["write_shards"]
+
+# What a reader loads at a time; the usual size of a shard.
+_LARGEST = 1_000_000_000
+_MOST_SAMPLES = 10_000
+
+
+def write_shards(folder: Path, lines: Lines, path: Path) -> Exported:
+    """Write `path` as `name-000000.tar` and so on: those beside it, or in it where it has no ending."""
+    pattern = path if path.suffix == ".tar" else path / "pictures.tar"
+    pattern.parent.mkdir(parents=True, exist_ok=True)
+    files: list[Path] = []
+    count = 0
+    shard: tarfile.TarFile | None = None
+    try:
+        for line in lines:
+            if shard is None or shard.offset >= _LARGEST or count % _MOST_SAMPLES == 0:
+                if shard is not None:
+                    shard.close()
+                files.append(pattern.with_name(f"{pattern.stem}-{len(files):06}.tar"))
+                shard = tarfile.open(files[-1], "w", format=tarfile.PAX_FORMAT)
+            _add(shard, folder / line["file_name"], line)
+            count += 1
+    finally:
+        if shard is not None:
+            shard.close()
+    return Exported(count, tuple(files))
+
+
+def _add(shard: tarfile.TarFile, picture: Path, line: Line) -> None:
+    # A key ends at the first dot: what follows is the part's kind.
+    key = re.sub(r"\.", "_", picture.stem)
+    for kind, data in (
+        (picture.suffix.lower(), picture.read_bytes()),
+        (".json", to_json(line, inf_nan_mode="null")),
+    ):
+        member = tarfile.TarInfo(f"{key}{kind}")
+        member.size = len(data)
+        shard.addfile(member, io.BytesIO(data))

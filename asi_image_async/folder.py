@@ -1,0 +1,67 @@
+"""A folder of pictures as the disk sink leaves it, read: `metadata.jsonl` line by line."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic_core import from_json
+
+from .errors import ConfigurationError
+
+__all__ = ["Tail", "check_folder"]
+
+_METADATA = "metadata.jsonl"
+_SUFFIXES = (".jpg", ".png", ".webp", ".gif", ".avif")
+
+
+def check_folder(folder: Path) -> None:
+    """Raises ConfigurationError for what is no folder of a batch."""
+    if not (folder / _METADATA).is_file():
+        raise ConfigurationError(
+            f"{folder} is no folder of a batch: it has no {_METADATA}", hint="Name what --out was given."
+        )
+
+
+class Tail:
+    """The lines that have come since they were read last, as objects; `end` is the byte after the last.
+
+    A line whose picture is not in the folder is passed over, and so is one that is torn, or names another
+    place: the folder may have come from somebody else.
+    """
+
+    def __init__(self, folder: Path, end: int = 0) -> None:
+        self._folder = folder
+        self._file = folder / _METADATA
+        self.end = end
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        if not self._file.is_file():
+            return
+        with open(self._file, "rb") as file:
+            if file.seek(0, os.SEEK_END) < self.end:  # it was tidied up: what is told again does no harm
+                self.end = 0
+            file.seek(self.end)
+            for line in file:
+                if not line.endswith(b"\n"):  # it is being written
+                    return
+                self.end += len(line)
+                read = _read(line)
+                if read is not None and _is_picture_of(self._folder, read["file_name"]):
+                    yield read
+
+
+def _read(line: bytes) -> dict[str, Any] | None:
+    try:
+        read = from_json(line)
+    except ValueError:
+        return None  # torn by a crash
+    is_line = isinstance(read, dict) and isinstance(read.get("file_name"), str)
+    return read if is_line else None
+
+
+def _is_picture_of(folder: Path, name: str) -> bool:
+    plain = not name.startswith(".") and not {"/", "\\", "\0"} & set(name)
+    return plain and name.lower().endswith(_SUFFIXES) and (folder / name).is_file()

@@ -1,0 +1,102 @@
+"""What a folder of pictures has: its metadata.jsonl line by line, and from its journal what failed."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import JournalError
+from ..folder import Tail
+from ..runtime.journal import read_summary
+
+__all__ = ["Entries", "Entry", "find_failures", "find_filters", "read_entries", "to_entry"]
+
+Entry = dict[str, Any]
+
+# A page of more would no longer be quick.
+_MOST = 20_000
+_MOST_FAILURES = 2_000
+_MOST_VALUES = 40  # a column with more is none to choose from
+# Names in a line that are ours (sinks.disk), under the names that the page has for them.
+_OURS = {
+    "file_name": "file", "prompt": "prompt", "revised_prompt": "revised", "size": "size", "model": "model",
+    "created": "created", "elapsed": "elapsed", "attempts": "attempts",
+}  # fmt: skip
+_NOT_SHOWN = frozenset({"width", "height", "mime_type"})
+
+
+@dataclass(frozen=True)
+class Entries:
+    """The newest `pictures` of a folder, oldest first, of `total`; metadata.jsonl was read to `end`."""
+
+    pictures: list[Entry]
+    total: int
+    end: int
+
+
+def read_entries(folder: Path) -> Entries:
+    """The pictures that have a line and are there. Of a name that comes again, the last counts."""
+    newest: deque[Entry] = deque(maxlen=_MOST)
+    total = 0
+    tail = Tail(folder)
+    for line in tail:
+        newest.append(to_entry(line))
+        total += 1
+    last = {entry["file"]: entry for entry in newest}
+    return Entries(list(last.values()), total, tail.end)
+
+
+def find_failures(journal: Path) -> list[Entry]:
+    """What the last run could not get, with the reasons; nothing where there is no journal."""
+    try:
+        summary = read_summary(journal, failures=_MOST_FAILURES)
+    except JournalError:
+        return []
+    return [
+        {"prompt": prompt, "status": state.value, "reason": reason}
+        for state, prompt, reason in summary.failures
+    ]
+
+
+def find_filters(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+    """What there is to choose from: size, model and status, and the columns of the list with few values."""
+    own: dict[str, Counter[str]] = {"size": Counter(), "model": Counter(), "status": Counter()}
+    columns: dict[str, Counter[str]] = {}
+    total = 0
+    for total, entry in enumerate(entries, 1):  # noqa: B007 - it is the number of them
+        for name, counts in own.items():
+            counts[_text(entry.get(name))] += 1
+        for name, value in entry.get("columns", {}).items():
+            counts = columns.setdefault(name, Counter())
+            if len(counts) <= _MOST_VALUES and not isinstance(value, dict | list):
+                counts[_text(value)] += 1
+    for counts in columns.values():
+        if counts.total() < total:
+            counts[""] += 1  # those without
+    return [
+        {"name": name, "own": table is own, "values": sorted(counts)}
+        for table in (own, columns)
+        for name, counts in table.items()
+        if 2 <= len(counts) <= _MOST_VALUES and max(map(len, counts)) <= 80
+    ]
+
+
+def _text(value: object) -> str:
+    """As the page's script would write it."""
+    if value is None:
+        return ""
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def to_entry(line: dict[str, Any]) -> Entry:
+    """A line of metadata.jsonl, as the page knows it."""
+    entry: Entry = {"status": "done"}
+    entry |= {ours: line[key] for key, ours in _OURS.items() if line.get(key) is not None}
+    entry["prompt"] = str(line.get("prompt", ""))
+    if line.get("width") and line.get("height"):
+        entry["pixels"] = f"{line['width']} x {line['height']}"
+    columns = {key: value for key, value in line.items() if key not in _OURS and key not in _NOT_SHOWN}
+    return entry | ({"columns": columns} if columns else {})

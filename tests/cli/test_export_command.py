@@ -1,0 +1,35 @@
+"""`asi-image export`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from asi_image_async.emulator import Emulator
+
+from .conftest import Run
+
+
+@pytest.mark.asi_emulator(canned=2000)
+def test_it_writes_what_was_drawn_and_prints_the_paths(
+    asi_image: Run, prompts: Path, asi_emulator: Emulator
+) -> None:
+    asi_image("batch", prompts, "--out", "out", "--no-gallery")
+    for to, path, file in (
+        ("csv", "out.csv", "out.csv"),
+        ("parquet", "out.parquet", "out.parquet"),
+        ("webdataset", "shards", "shards/pictures-000000.tar"),
+    ):
+        ended = asi_image("export", "out", path, "--to", to)
+        assert (ended.status, ended.out) == (0, f"{file}\n")
+        assert f"3 pictures as {to}" in ended.err
+        assert Path(file).stat().st_size > 0
+
+
+def test_a_form_that_is_none_is_told(asi_image: Run, tmp_path: Path) -> None:
+    Path("out").mkdir()
+    Path("out/metadata.jsonl").touch()
+    ended = asi_image("export", "out", "x.zip", "--to", "zip")
+    assert ended.status == 2
+    assert "There are webdataset, parquet, csv." in ended.err

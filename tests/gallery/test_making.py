@@ -1,0 +1,79 @@
+"""A page is made of whatever a folder has, and thumbnails once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from service import picture
+
+from asi_image_async.errors import ConfigurationError, SinkError
+from asi_image_async.gallery import make_gallery
+from asi_image_async.gallery.entries import find_filters, read_entries
+from asi_image_async.gallery.thumbnails import make_thumbnails
+
+from .conftest import Fill
+
+
+def test_of_a_name_that_comes_again_the_last_line_counts(fill: Fill) -> None:
+    folder = fill({"file_name": "a.jpg", "prompt": "first"}, {"file_name": "a.jpg", "prompt": "last"})
+    assert [entry["prompt"] for entry in read_entries(folder).pictures] == ["last"]
+
+
+def test_a_column_of_many_values_is_no_filter() -> None:
+    entries = [
+        {"size": "s", "model": "m", "status": "done", "columns": {"no": n, "odd": n % 2}} for n in range(100)
+    ]
+    assert find_filters(entries) == [{"name": "odd", "own": False, "values": ["0", "1"]}]
+
+
+def test_a_thumbnail_is_small_made_once_and_again_where_the_picture_is_newer(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(picture("PNG", (900, 600)))
+    made = make_thumbnails(tmp_path, ["a.png"], tmp_path / "small")
+    assert made == {"a.png"}
+    thumbnail = tmp_path / "small" / "a.png.jpg"
+    with Image.open(thumbnail) as small:
+        assert small.size == (320, 213)
+    before = thumbnail.stat().st_mtime_ns
+    make_thumbnails(tmp_path, ["a.png"], tmp_path / "small")
+    assert thumbnail.stat().st_mtime_ns == before
+    later = thumbnail.stat().st_mtime + 10
+    os.utime(tmp_path / "a.png", (later, later))
+    make_thumbnails(tmp_path, ["a.png"], tmp_path / "small")
+    assert thumbnail.stat().st_mtime_ns != before
+
+
+def test_what_pillow_cannot_read_has_none_and_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"\xff\xd8\xff" + b"x" * 100)
+    (tmp_path / "whole.jpg").write_bytes(picture())
+    told: list[int] = []
+    made = make_thumbnails(tmp_path, ["broken.jpg", "whole.jpg", "gone.jpg"], tmp_path / "small", told.append)
+    assert made == {"whole.jpg"}
+    assert told == [1, 2, 3]
+
+
+def test_without_pillow_the_pictures_themselves_are_shown(fill: Fill) -> None:
+    folder = fill({"prompt": "a fox"})
+    code = (
+        "import sys; sys.modules['PIL'] = None\n"
+        "from asi_image_async.gallery import make_gallery; print(make_gallery(sys.argv[1]))"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True
+    )
+    assert "has_thumbnails=False" in said.stdout
+    assert '"thumbnail"' not in (folder / "index.html").read_text(encoding="utf-8")
+
+
+def test_what_is_no_folder_of_a_batch_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no metadata"):
+        make_gallery(tmp_path)
+
+
+def test_a_page_that_cannot_be_written_is_told(fill: Fill, tmp_path: Path) -> None:
+    with pytest.raises(SinkError, match="cannot write"):
+        make_gallery(fill({}), tmp_path / "no folder" / "index.html")

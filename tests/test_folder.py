@@ -1,0 +1,75 @@
+"""A folder is read line by line while it grows; what it names outside of it is not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from service import picture
+
+from asi_image_async.errors import ConfigurationError
+from asi_image_async.folder import Tail, check_folder
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "0.jpg").write_bytes(picture())
+    return tmp_path
+
+
+def add(folder: Path, *lines: bytes) -> None:
+    with open(folder / "metadata.jsonl", "ab") as file:
+        file.writelines(lines)
+
+
+def prompts(tail: Tail) -> list[str]:
+    return [line["prompt"] for line in tail]
+
+
+def test_it_gives_what_is_new_and_no_line_before_its_end(folder: Path) -> None:
+    tail = Tail(folder)
+    assert prompts(tail) == []
+    add(folder, b'{"file_name": "0.jpg", "prompt": "one"}\n', b'{"file_name": "0.jpg", "prompt": "half')
+    assert prompts(tail) == ["one"]
+    assert prompts(tail) == []
+    add(folder, b' and half"}\n')
+    assert prompts(tail) == ["half and half"]
+    assert prompts(Tail(folder, tail.end)) == []
+
+
+def test_it_begins_again_where_the_file_was_tidied_up(folder: Path) -> None:
+    add(folder, *[b'{"file_name": "0.jpg", "prompt": "old"}\n'] * 3)
+    tail = Tail(folder)
+    assert prompts(tail) == ["old"] * 3
+    (folder / "metadata.jsonl").write_bytes(b'{"file_name": "0.jpg", "prompt": "tidy"}\n')
+    assert prompts(tail) == ["tidy"]
+
+
+def test_lines_that_are_torn_of_no_picture_or_of_another_place_are_passed_over(folder: Path) -> None:
+    (folder.parent / "secret.jpg").write_bytes(picture())
+    (folder / ".hidden.jpg").write_bytes(picture())
+    names = [
+        "gone.jpg",
+        "../secret.jpg",
+        str(folder.parent / "secret.jpg"),
+        ".hidden.jpg",
+        "metadata.jsonl",
+        "",
+    ]
+    add(folder, *(b'{"file_name": "%b", "prompt": ""}\n' % name.encode() for name in names))
+    add(
+        folder,
+        b"[1]\n",
+        b'{"file_name": 7}\n',
+        b"\xff\n",
+        b"\n",
+        b'{"file_name": "0.jpg", "prompt": "good"}\n',
+    )
+    assert prompts(Tail(folder)) == ["good"]
+
+
+def test_what_is_no_folder_of_a_batch_is_told(folder: Path) -> None:
+    with pytest.raises(ConfigurationError, match="no folder of a batch"):
+        check_folder(folder)
+    add(folder)
+    check_folder(folder)
