@@ -323,7 +323,8 @@ def main() -> None:
         found = uvloop.run(measure(job))
     else:
         found = asyncio.run(measure(job))
-    found["peak_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    whose = resource.RUSAGE_CHILDREN if job.contender == "command" else resource.RUSAGE_SELF
+    found["peak_mb"] = resource.getrusage(whose).ru_maxrss / 1024
     print(json.dumps(found))
 
 
