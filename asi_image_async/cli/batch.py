@@ -14,6 +14,7 @@ from ..events import Event, WaitStarted
 from ..ledger import budget
 from ..models import RunReport
 from ..policies import RetryPolicy, parse_rate_limits
+from ..progress import Progress
 from ..runtime.journal import Journal
 from ..session import ImageSession
 from .destination import Destination, Missing, look_for_missing
@@ -23,7 +24,6 @@ from .gallery import gallery_after_batch
 from .interrupts import Interrupts
 from .loop import run_loop
 from .plan import make_plan, tell_plan
-from .progress import Progress
 from .service import ServiceOptions, open_session
 from .sources import FirstFew, find_requests
 from .spare import save_all_elsewhere

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from rich.text import Text
 
+from ..progress import Progress
+from ..progress.spans import span
 from .outlets import wait_for
-from .progress import Progress
-from .speech import Voice, span, visible
+from .speech import Voice, visible
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -12,9 +12,9 @@ from pathlib import Path
 from ..core.naming import file_stem
 from ..errors import ConfigurationError, SinkError
 from ..models import Generation, Image, ImageRequest
+from ..progress import Progress
 from .display import Display, OneView
 from .loop import run_loop
-from .progress import Progress
 from .service import ServiceOptions, open_session
 from .spare import save_elsewhere
 from .speech import Voice, print_line, visible

@@ -10,12 +10,13 @@ from itertools import islice
 from ..core.naming import digest
 from ..models import ImageRequest
 from ..policies import RateLimit
+from ..progress.forecast import seconds_at_least
+from ..progress.spans import span
 from ..runtime.journal import State, count_states, read_summary
 from .destination import Destination
-from .forecast import seconds_at_least
 from .service import ServiceOptions
 from .sources import Requests
-from .speech import print_json, print_line, shortened, span, visible
+from .speech import print_json, print_line, shortened, visible
 
 __all__ = ["Plan", "make_plan", "tell_plan"]
 

@@ -21,14 +21,13 @@ from ..errors import AsiImageError
 from ..prompts import BadLines
 from .outlets import StandardError, discard, write_out
 
-__all__ = ["Voice", "print_json", "print_line", "shortened", "span", "visible"]
+__all__ = ["Voice", "print_json", "print_line", "shortened", "visible"]
 
 # What a terminal obeys (Cc; Zl and Zp are line ends) or cannot show (Cs), and what changes the order of
 # the line or hides a text in it (Cf).
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # But scripts and emoji need these: where a word may break, joiners, and marks of direction.
 _NEEDED = frozenset("\u00ad\u061c\u200b\u200c\u200d\u200e\u200f")
-_UNITS = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 class Voice(Console):
@@ -90,19 +89,6 @@ def shortened(text: str, width: int = 60) -> str:
     """The text on one line, visible, at most `width` characters of it."""
     line = " ".join(text[: width * 8].split())
     return visible(line if len(line) <= width else f"{line[: width - 1].rstrip()}…")
-
-
-def span(seconds: float) -> str:
-    """A length of time for people: `0.4 s`, `41 s`, `6 min 41 s`, `2 h 5 min`, `3 d 4 h`."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s" if seconds >= 0.05 else "0 s"
-    left = round(seconds)
-    parts: list[str] = []
-    for size, unit in _UNITS:
-        if left >= size or parts:
-            parts.append(f"{left // size} {unit}")
-            left %= size
-    return " ".join(part for part in parts[:2] if not part.startswith("0 "))
 
 
 def print_line(text: str) -> None:

@@ -6,9 +6,10 @@ from typing import Any
 
 from ..errors import APIError, AsiImageError
 from ..models import Failed, RunReport
+from ..progress.spans import span
 from .destination import Missing
 from .spare import Spare, not_stored
-from .speech import Voice, shortened, span, visible
+from .speech import Voice, shortened, visible
 
 __all__ = ["as_json", "summarize"]
 

@@ -40,7 +40,6 @@ def _draw(
         colours = [_colour(line, theme) for line in lines]
         bars = side.barh(list(lines), values, color=colours, height=0.7)
         side.bar_label(bars, [f"{value:.2g}" for value in values], padding=3, color=theme["ink"], fontsize=8)
-        side.invert_yaxis()
         side.set_title(f"{table} a picture", color=theme["ink"], fontsize=10, loc="left")
         side.set_xlim(0, max(values) * 1.15)
         side.tick_params(colors=theme["ink"], labelsize=8, length=0)
@@ -49,6 +48,7 @@ def _draw(
         side.set_xlabel("CPU ms a picture, 16 in flight; less is better", color=theme["ink"], fontsize=8)
         for spine in side.spines.values():
             spine.set_visible(False)
+    sides[0].invert_yaxis()  # of both, as they share it
     figure.tight_layout()
     figure.savefig(path, transparent=True, metadata={"Date": None, "Creator": None})
     pyplot.close(figure)

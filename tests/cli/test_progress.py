@@ -9,9 +9,7 @@ from rich.console import Console
 
 from asi_image_async import Done, Failed, Generation, ImageRequest, RateLimit, Receipt
 from asi_image_async.cli.display import BatchView
-from asi_image_async.cli.forecast import Forecast, seconds_at_least
-from asi_image_async.cli.progress import Progress
-from asi_image_async.cli.speech import shortened, span, visible
+from asi_image_async.cli.speech import shortened, visible
 from asi_image_async.errors import APIConnectionError, APIStatusError, RateLimitError
 from asi_image_async.events import (
     ImageStored,
@@ -23,6 +21,9 @@ from asi_image_async.events import (
     Throttled,
     WaitStarted,
 )
+from asi_image_async.progress import Progress
+from asi_image_async.progress.forecast import Forecast, seconds_at_least
+from asi_image_async.progress.spans import span
 
 FOX = ImageRequest(prompt="a fox")
 

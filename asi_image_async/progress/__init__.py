@@ -26,7 +26,7 @@ from ..events import (
 from ..models import Done, RunReport
 from ..policies import RateLimit
 from .forecast import Forecast, Pace
-from .speech import span
+from .spans import span
 
 __all__ = ["Progress"]
 

@@ -1,0 +1,46 @@
+"""The bar in a notebook: what it says is escaped, and it is not drawn anew for every event."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from asi_image_async import Done, Generation, ImageRequest, Receipt
+from asi_image_async.events import ImageStored, OutcomeReady, RequestStarted, RequestSucceeded
+from asi_image_async.notebook import display_progress
+
+FOX = ImageRequest(prompt="a fox")
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every state of the bar."""
+    shown: list[str] = []
+
+    class Handle:
+        def update(self, what: Any) -> None:
+            shown.append(what.data)
+
+    def display(what: Any, *, display_id: bool) -> Handle:
+        shown.append(what.data)
+        return Handle()
+
+    monkeypatch.setattr("IPython.display.display", display)
+    return shown
+
+
+def test_it_is_drawn_now_and_then_and_at_the_end(shown: list[str]) -> None:
+    observe = display_progress(100, price_per_image=0.01)
+    for index in range(100):
+        observe(RequestStarted(FOX, 1))
+        observe(RequestSucceeded(FOX, 1, 1.0, 100, 1))
+        observe(ImageStored(FOX, Receipt((f"out/<b>{index}.jpg",), 100)))
+        observe(OutcomeReady(Done(index, FOX, Generation(request=FOX, images=()))))
+    assert len(shown) < 20
+    assert '<progress value="0" max="100"' in shown[0]
+    assert '<progress value="100" max="100"' in shown[-1]
+    assert "100 of 100" in shown[-1]
+    assert "1.00 spent" in shown[-1]
+    assert "&lt;b&gt;99.jpg" in shown[-1]
+    assert "<b>" not in shown[-1]
