@@ -99,7 +99,7 @@ def each_has_its_own(out: Path, rows: list[dict[str, Any]]) -> int:
     """A picture and a line for each row, with its very words; returns how many."""
     nothing_is_half(out)
     lines = lines_of(out)
-    pictures = {path.name for path in out.iterdir()} - {"metadata.jsonl", ".asi-image"}
+    pictures = {path.name for path in out.iterdir()} - {"metadata.jsonl", ".asi-image", "index.html"}
     assert pictures == {line["file_name"] for line in lines}
     assert len(pictures) == len(lines) == len(rows)
     assert all(map(is_safe_everywhere, pictures))
