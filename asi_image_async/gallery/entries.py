@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,12 +61,11 @@ def find_failures(journal: Path) -> list[Entry]:
     ]
 
 
-def find_filters(entries: Iterable[Entry]) -> list[dict[str, Any]]:
+def find_filters(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """What there is to choose from: size, model and status, and the columns of the list with few values."""
     own: dict[str, Counter[str]] = {"size": Counter(), "model": Counter(), "status": Counter()}
     columns: dict[str, Counter[str]] = {}
-    total = 0
-    for total, entry in enumerate(entries, 1):  # noqa: B007 - it is the number of them
+    for entry in entries:
         for name, counts in own.items():
             counts[_text(entry.get(name))] += 1
         for name, value in entry.get("columns", {}).items():
@@ -74,7 +73,7 @@ def find_filters(entries: Iterable[Entry]) -> list[dict[str, Any]]:
             if len(counts) <= _MOST_VALUES and not isinstance(value, dict | list):
                 counts[_text(value)] += 1
     for counts in columns.values():
-        if counts.total() < total:
+        if counts.total() < len(entries):
             counts[""] += 1  # those without
     return [
         {"name": name, "own": table is own, "values": sorted(counts)}
