@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from .errors import ConfigurationError
 
-__all__ = ["Tail", "check_folder"]
+__all__ = ["Tail", "check_folder", "is_picture_of"]
 
 _METADATA = "metadata.jsonl"
 _SUFFIXES = (".jpg", ".png", ".webp", ".gif", ".avif")
@@ -49,7 +49,7 @@ class Tail:
                     return
                 self.end += len(line)
                 read = _read(line)
-                if read is not None and _is_picture_of(self._folder, read["file_name"]):
+                if read is not None and is_picture_of(self._folder, read["file_name"]):
                     yield read
 
 
@@ -62,6 +62,7 @@ def _read(line: bytes) -> dict[str, Any] | None:
     return read if is_line else None
 
 
-def _is_picture_of(folder: Path, name: str) -> bool:
+def is_picture_of(folder: Path, name: str) -> bool:
+    """Whether a name is that of a picture in the folder: not hidden, and in no other place."""
     plain = not name.startswith(".") and not {"/", "\\", "\0"} & set(name)
     return plain and name.lower().endswith(_SUFFIXES) and (folder / name).is_file()

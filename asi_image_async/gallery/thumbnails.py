@@ -19,7 +19,7 @@ _MOST_PIXELS = 200_000_000  # of a larger one the picture itself is shown
 def can_make_thumbnails() -> bool:
     """Whether Pillow is installed."""
     try:
-        import PIL.Image  # noqa: F401
+        import PIL.Image  # noqa: F401 - whether it is there
     except ImportError:
         return False
     return True

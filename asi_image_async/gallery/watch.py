@@ -10,7 +10,7 @@ from pathlib import Path
 from aiohttp import web
 from pydantic_core import to_json
 
-from ..folder import Tail
+from ..folder import Tail, is_picture_of
 from . import THUMBNAILS, gallery_data, title_of
 from .entries import Entry, to_entry
 from .page import make_page
@@ -60,15 +60,9 @@ class _Watch:
     def files(self, folder: Path) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         async def file(request: web.Request) -> web.StreamResponse:
             name = request.match_info["name"]
-            path = folder / name
-            if (
-                name.startswith(".")
-                or {"/", "\\"} & set(name)
-                or not path.is_file()
-                or path.suffix == ".jsonl"
-            ):
+            if not is_picture_of(folder, name):
                 raise web.HTTPNotFound
-            return web.FileResponse(path)
+            return web.FileResponse(folder / name)
 
         return file
 

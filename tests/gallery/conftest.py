@@ -17,15 +17,14 @@ Fill = Callable[..., Path]
 def fill(tmp_path: Path) -> Fill:
     """Make a folder as a batch leaves it: pictures, and their lines with what is given of each."""
 
-    def fill(*lines: dict[str, Any], one_file: bool = False) -> Path:
+    def fill(*lines: dict[str, Any]) -> Path:
         folder = tmp_path / "pictures"
         folder.mkdir(exist_ok=True)
         small = picture(size=(40, 30))
         with open(folder / "metadata.jsonl", "a", encoding="utf-8") as file:
             for number, line in enumerate(lines):
                 name = line.get("file_name", f"{number}.jpg")
-                if not one_file or not number:
-                    (folder / name).write_bytes(small)
+                (folder / name).write_bytes(small)
                 whole = {"file_name": name, "prompt": f"picture {number}", "size": "1024x1024", "width": 40}
                 file.write(json.dumps(whole | {"height": 30, "model": "asi1-mini"} | line) + "\n")
         return folder

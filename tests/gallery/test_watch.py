@@ -23,6 +23,7 @@ NOT_SERVED = [
     "pictures/..%2fsecret.jpg",
     "pictures/.asi-image%2fjournal.sqlite",
     "pictures/metadata.jsonl",
+    "pictures/notes.txt",
     "thumbnails/..%2fjournal.sqlite",
     "pictures/nothing.jpg",
 ]
@@ -68,6 +69,7 @@ async def test_what_comes_after_the_page_is_told_once_and_carries_on_where_a_rea
 async def test_only_pictures_of_the_folder_are_served(fill: Fill, tmp_path: Path) -> None:
     folder = fill({"prompt": "a fox"})
     (tmp_path / "secret.jpg").write_bytes(picture())
+    (folder / "notes.txt").write_text("mine", encoding="utf-8")
     (folder / ".asi-image").mkdir(exist_ok=True)
     (folder / ".asi-image" / "journal.sqlite").write_bytes(b"x")
     async with watching(folder) as address, aiohttp.ClientSession() as http:
