@@ -108,16 +108,17 @@ class Exchange:
                     await anyio.sleep(delay)
                 attempt += 1
             else:
-                hide = self._transport.key.hide
+                said = reply.revised_prompt, reply.request_id, reply.raw
+                revised_prompt, request_id, raw = self._transport.key.hide(said)
                 return Generation(
                     request=item.request,
                     images=images,
                     created=reply.created,
-                    revised_prompt=hide(reply.revised_prompt),
-                    request_id=hide(reply.request_id),
+                    revised_prompt=revised_prompt,
+                    request_id=request_id,
                     attempts=attempt,
                     elapsed=self._gate.now() - started,
-                    raw=hide(reply.raw),
+                    raw=raw,
                     occurrence=item.occurrence,
                 )
 

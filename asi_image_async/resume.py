@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence, Sized
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sized
+from dataclasses import dataclass
 
 from .batch import to_request
 from .core.naming import digest
@@ -12,7 +11,7 @@ from .errors import APIError, JournalError
 from .models import Done, Failed, Generation, ImageRequest, Outcome, Receipt
 from .protocols import Prompts
 from .runtime.journal import Claim, Journal, State
-from .runtime.pump import each
+from .runtime.pump import Several, each
 
 __all__ = ["Asked", "Resume"]
 
@@ -32,7 +31,7 @@ class Asked:
     claim: Claim | None = None
 
 
-class Resume(AsyncIterator[Asked | Failed]):
+class Resume(AsyncIterator[Several[Asked | Failed]]):
     """The prompts of a run in order, but for those whose outcome stands already: `settled` is told of them.
 
     Of what has a length some are read ahead. Of what has none, and may be made as it is read, one at a time
@@ -49,16 +48,17 @@ class Resume(AsyncIterator[Asked | Failed]):
         self._settled = settled
         self._index = 0
         self._ahead = self._least_ahead
-        self._ready: deque[Asked | Failed] = deque()
         self._end: Exception | None = None
 
-    async def __anext__(self) -> Asked | Failed:
-        while not self._ready:
+    async def __anext__(self) -> Several[Asked | Failed]:
+        while True:
             read = await self._read()
             if len(read) == 1:
-                return read[0]
-            await self._look_up(read)
-        return self._ready.popleft()
+                return read
+            ready = await self._look_up(read)
+            self._ahead = self._least_ahead if ready else min(2 * self._ahead, self._most_ahead)
+            if ready:
+                return ready
 
     async def claim(self, asked: Asked) -> Claim | Outcome:
         """Take a prompt for this run; or its outcome, where that stands already."""
@@ -71,9 +71,9 @@ class Resume(AsyncIterator[Asked | Failed]):
         self._ahead = max(self._ahead, min(2, self._most_ahead))
         return outcome
 
-    async def _read(self) -> Sequence[Asked | Failed]:
+    async def _read(self) -> Several[Asked | Failed]:
         """As many as are read ahead; the end of the source, and its error, come after what it gave."""
-        read: list[Asked | Failed] = []
+        read: Several[Asked | Failed] = Several()
         try:
             while self._end is None and len(read) < self._ahead:
                 request = to_request(self._index, await anext(self._prompts))
@@ -85,24 +85,25 @@ class Resume(AsyncIterator[Asked | Failed]):
             raise self._end
         return read
 
-    async def _look_up(self, read: Sequence[Asked | Failed]) -> None:
+    async def _look_up(self, read: Several[Asked | Failed]) -> Several[Asked | Failed]:
+        """Those of them that are still to be settled."""
         digests = [digest(asked.request) for asked in read if isinstance(asked, Asked)]
         try:
             claims = iter(await self._journal.claim_all(digests))
         except JournalError:  # the slots will meet it too, and stop the run
-            self._ready.extend(read)
-            return
+            return read
+        ready: Several[Asked | Failed] = Several()
         for asked in read:
             if isinstance(asked, Failed):
-                self._ready.append(asked)
+                ready.append(asked)
                 continue
             claim = next(claims)
             outcome = self._known(asked, claim)
             if outcome is None:
-                self._ready.append(replace(asked, claim=claim))
+                ready.append(Asked(asked.index, asked.request, claim))
             else:
                 self._settled(outcome)
-        self._ahead = self._least_ahead if self._ready else min(2 * self._ahead, self._most_ahead)
+        return ready
 
     def _known(self, asked: Asked, claim: Claim) -> Outcome | None:
         """The outcome of an earlier run, where it stands."""

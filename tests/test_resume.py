@@ -48,10 +48,17 @@ async def finish(path: Path, numbers: range, state: State = State.DONE) -> None:
             await journal.record(claim.key, state, f"{number}.jpg")
 
 
+async def one_by_one(resume: Resume) -> AsyncIterator[Asked | Failed]:
+    """What it gives, as the pump takes it."""
+    async for together in resume:
+        for asked in together:
+            yield asked
+
+
 async def work(resume: Resume, settled: list[Outcome]) -> list[int]:
     """Take every prompt as a slot would; returns the indexes that are to be asked for."""
     to_ask = []
-    async for asked in resume:
+    async for asked in one_by_one(resume):
         assert isinstance(asked, Asked)
         claim = await resume.claim(asked)
         if isinstance(claim, Claim):
@@ -90,7 +97,7 @@ async def test_where_nothing_is_finished_no_prompt_is_read_before_it_is_asked_fo
     async with Journal(tmp_path / "journal.sqlite") as journal:
         resume = Resume(prompts, journal, lambda _: None)
         for number in range(10):
-            asked = await anext(resume)
+            (asked,) = await anext(resume)
             assert isinstance(asked, Asked)
             await resume.claim(asked)
             assert prompts.read == number + 1
@@ -110,7 +117,7 @@ async def test_no_more_than_a_hundred_and_twenty_eight_are_read_ahead(tmp_path: 
     settled: list[Outcome] = []
     async with Journal(path) as journal:
         resume = Resume(prompts, journal, settled.append)
-        async for asked in resume:
+        async for asked in one_by_one(resume):
             assert isinstance(asked, Asked)
             if isinstance(await resume.claim(asked), Claim):
                 break
@@ -131,7 +138,7 @@ async def test_an_async_source_is_never_read_ahead(tmp_path: Path) -> None:
 
     async with Journal(path) as journal:
         resume = Resume(slow(), journal, lambda _: None)
-        async for asked in resume:
+        async for asked in one_by_one(resume):
             assert isinstance(asked, Asked)
             assert read == asked.index + 1
             assert not isinstance(await resume.claim(asked), Claim)
@@ -163,7 +170,7 @@ async def test_a_bad_prompt_among_finished_ones_is_an_outcome_in_its_place(tmp_p
     failed = []
     async with Journal(path) as journal:
         resume = Resume([*Numbers(30), "", *(f"picture {n}" for n in range(30, 50))], journal, settled.append)
-        async for asked in resume:
+        async for asked in one_by_one(resume):
             if isinstance(asked, Failed):
                 failed.append(asked)
             else:
@@ -192,8 +199,8 @@ async def test_a_journal_that_fails_in_between_is_met_by_the_slots(tmp_path: Pat
     journal = Journal(path)
     async with journal:
         resume = Resume(Numbers(20), journal, settled.append)
-        asked = await anext(resume)
+        (asked,) = await anext(resume)
         assert isinstance(asked, Asked)
         await resume.claim(asked)
-    left = [await anext(resume), await anext(resume)]  # looked up together, while the journal is closed
+    left = await anext(resume)  # looked up together, while the journal is closed
     assert [(each.index, each.claim) for each in left if isinstance(each, Asked)] == [(1, None), (2, None)]

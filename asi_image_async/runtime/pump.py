@@ -7,12 +7,12 @@ from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ["Brake", "Stopped", "each", "pump"]
+__all__ = ["Brake", "Several", "Stopped", "each", "pump"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -50,6 +50,13 @@ class Brake:
             raise Stopped
 
 
+class Several(list[T]):
+    """Items that an asynchronous source gives together, as no time passes between them."""
+
+
+_Items = Iterator[Any] | AsyncIterator[Any]
+
+
 def each(source: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
     """Any iterable, asked as an asynchronous one."""
     return aiter(source) if isinstance(source, AsyncIterable) else _Plain(source)
@@ -58,7 +65,7 @@ def each(source: Iterable[T] | AsyncIterable[T]) -> AsyncIterator[T]:
 @asynccontextmanager
 async def pump(
     function: Callable[[int, T], Awaitable[R]],
-    source: Iterable[T] | AsyncIterable[T],
+    source: Iterable[T] | AsyncIterable[T] | AsyncIterable[Several[T]],
     *,
     width: int,
     ordered: bool = False,
@@ -73,7 +80,7 @@ async def pump(
     What `source` raises comes out of the iterator after the results of what was under way; what
     `function` raises comes out in its result's place. Leaving the block cancels every call.
     """
-    items = aiter(source) if isinstance(source, AsyncIterable) else iter(source)
+    items: _Items = aiter(source) if isinstance(source, AsyncIterable) else iter(source)
     work = _Work(function, items, width, ordered, brake or Brake())
     try:
         async with anyio.create_task_group() as group:
@@ -139,13 +146,14 @@ class _Work(Generic[T, R]):
     def __init__(
         self,
         function: Callable[[int, T], Awaitable[R]],
-        items: Iterator[T] | AsyncIterator[T],
+        items: _Items,
         width: int,
         ordered: bool,
         brake: Brake,
     ) -> None:
         self._function = function
         self._items = items
+        self._given: deque[T] = deque()  # together with one that was taken
         self._unopened = width
         self._open = 0
         self._ordered = ordered
@@ -198,14 +206,25 @@ class _Work(Generic[T, R]):
         return self._pulled - 1, item
 
     async def _next(self) -> T:
+        if self._brake.pulled:
+            raise Stopped
+        if self._given:
+            return self._given.popleft()
         if isinstance(self._items, AsyncIterator):
             async with self._pulling:
-                if not self._ended:
+                while not self._given:
+                    if self._ended:
+                        raise StopAsyncIteration
                     with self._brake.stops():
-                        return await anext(self._items)
-        elif not self._ended and not self._brake.pulled:
-            for item in self._items:  # there is no wait that another slot would be let in by
-                return item
+                        item: T | Several[T] = await anext(self._items)
+                    if not isinstance(item, Several):
+                        return item
+                    self._given.extend(item)
+                return self._given.popleft()
+        if not self._ended:
+            pulled: T
+            for pulled in self._items:  # there is no wait that another slot would be let in by
+                return pulled
         raise StopAsyncIteration
 
     async def _call(self, index: int, item: T) -> _Result[R] | None:

@@ -30,5 +30,14 @@ def test_it_is_taken_out_however_deep_it_stands(value: object, hidden: object) -
     assert KEY.hide(value) == hidden
 
 
+@pytest.mark.parametrize(
+    "secret", ['sk_"quoted"', "sk_\\n\\\\escaped", "sk_\n\t\x7f_control", "schlüssel-狐"]
+)
+@pytest.mark.parametrize("more", [None, b"\xff", float("nan"), object(), "\ud800"])
+def test_a_key_of_any_characters_is_taken_out_beside_anything(secret: str, more: object) -> None:
+    hidden = Key(SecretStr(secret)).hide((more, {"a": [f"-{secret}-"]}))
+    assert hidden == (more, {"a": ["-***-"]})
+
+
 def test_a_short_stand_in_is_no_secret_as_it_is_a_part_of_ordinary_words() -> None:
     assert Key(SecretStr("x")).hide("an axe") == "an axe"

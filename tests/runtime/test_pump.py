@@ -13,7 +13,7 @@ from typing import Any
 import anyio
 import pytest
 
-from asi_image_async.runtime.pump import Brake, Stopped, pump
+from asi_image_async.runtime.pump import Brake, Several, Stopped, pump
 
 pytestmark = pytest.mark.anyio
 both = pytest.mark.parametrize("ordered", [False, True], ids=["as completed", "ordered"])
@@ -176,6 +176,38 @@ async def test_an_async_source_is_asked_by_one_slot_at_a_time(ordered: bool) -> 
             yield item
 
     assert sorted(await taken(same, source(), width=5, ordered=ordered)) == list(range(30))
+
+
+@both
+@widths
+async def test_what_an_async_source_gives_together_is_taken_one_by_one(width: int, ordered: bool) -> None:
+    asked = 0
+
+    async def source() -> AsyncIterator[Several[int]]:
+        nonlocal asked
+        for start, stop in ((0, 4), (4, 4), (4, 5), (5, 30)):
+            asked += 1
+            yield Several(range(start, stop))
+            await ticks(3)
+
+    meter = Meter()
+    async with pump(meter, source(), width=width, ordered=ordered) as results:
+        first = await anext(results)
+        assert asked == (1 if width < 4 else 4)  # no sooner than the last is taken
+        assert sorted([first, *[result async for result in results]]) == list(range(30))
+    assert meter.peak == width
+
+
+async def test_a_pulled_brake_leaves_what_was_given_together_and_not_taken() -> None:
+    brake = Brake()
+
+    async def source() -> AsyncIterator[Several[int]]:
+        yield Several(range(10))
+
+    async with pump(same, source(), width=2, brake=brake) as results:
+        assert await anext(results) == 0
+        brake.pull()
+        assert len([result async for result in results]) <= 2
 
 
 async def test_an_async_source_that_is_closed_already_gives_nothing() -> None:

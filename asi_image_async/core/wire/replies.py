@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -18,6 +18,8 @@ from .incoming import Incoming, Picture
 __all__ = ["Link", "Reply", "encode_request", "read_reply"]
 
 
+# Of a picture, in the order in which they are believed.
+_NAMES = ("b64_json", "base64", "b64", "image_url", "url", "image")
 # A reply is a few fields and long texts. One with more commas would take many times its size in memory.
 _MOST_COMMAS = 10_000
 
@@ -65,7 +67,7 @@ def read_reply(incoming: Incoming, request_id: str | None = None) -> Reply:
 
 def _read(body: bytes, request_id: str | None, decoded: Mapping[str, Picture]) -> Reply:
     """Read a reply. Raises LookupError where one that was `decoded` already is no picture of the reply."""
-    if _is_crowded(body):
+    if len(body) > _MOST_COMMAS and _is_crowded(body):
         raise InvalidResponseError(
             f"the reply has {_MOST_COMMAS} parts and more", maybe_billed=True, body=excerpt(body)
         )
@@ -73,11 +75,11 @@ def _read(body: bytes, request_id: str | None, decoded: Mapping[str, Picture]) -
         reply = from_json(body)
     except ValueError as error:
         reply = _read_leniently(body)
-        if not any(_pictures(reply)):
+        if not _pictures(reply):
             raise InvalidResponseError(
                 f"the reply is not JSON: {error}", maybe_billed=True, body=excerpt(body)
             ) from None
-    found = tuple(_pictures(reply))
+    found = _pictures(reply)
     if not found:
         said = error_message(reply)
         raise InvalidResponseError(
@@ -128,20 +130,18 @@ def _read_leniently(body: bytes) -> Any:
         return None
 
 
-def _pictures(reply: object) -> Iterator[str | Link]:
+def _pictures(reply: object) -> tuple[str | Link, ...]:
     """Every picture of a reply, in order, for shapes A to G of the service's known replies."""
     if not isinstance(reply, dict):
-        return
+        return ()
     for name in ("data", "images"):  # A, C, G; B, F, G
         value = reply.get(name)
         items = value if isinstance(value, list) else [value]
-        found = [picture for item in items if (picture := _picture(item)) is not None]
+        found = tuple([picture for item in items if (picture := _picture(item)) is not None])
         if found:
-            yield from found
-            return
+            return found
     single = _picture(reply)  # D, E
-    if single is not None:
-        yield single
+    return () if single is None else (single,)
 
 
 def _picture(item: object) -> str | Link | None:
@@ -150,12 +150,13 @@ def _picture(item: object) -> str | Link | None:
         return _place(item)
     if not isinstance(item, dict):
         return None
-    found = [
-        place
-        for name in ("b64_json", "base64", "b64", "image_url", "url", "image")
-        if (place := _place(_url_of(item.get(name)))) is not None
-    ]
-    return next((place for place in found if isinstance(place, str)), found[0] if found else None)
+    link = None
+    for name in _NAMES:
+        place = _place(_url_of(item.get(name)))
+        if isinstance(place, str):
+            return place
+        link = link or place
+    return link
 
 
 def _url_of(value: object) -> object:
