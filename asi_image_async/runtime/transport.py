@@ -126,12 +126,13 @@ class Transport:
         self,
         body: bytes,
         idempotency_key: str,
-        feed: Callable[[bytes], object],
+        feed: Callable[[bytes, int], object],
         leaves: Callable[[], None] = lambda: None,
     ) -> Response:
         """Send one request, read the whole reply, and let go of the connection.
 
-        `feed` is called with the body of a reply below 300, piece by piece as it comes; `leaves` when a
+        `feed` is called with the body of a reply below 300, piece by piece as it comes, and with how many
+        bytes all of it will be (0: that is not said); `leaves` when a
         connection is there and the request goes out on it.
         Raises APITimeoutError, APIConnectionError and InvalidResponseError (a reply over the bound);
         `maybe_billed` is true on them once any of the body may have left this machine.
@@ -187,9 +188,7 @@ class Transport:
                     target, timeout=self._timeout, allow_redirects=False, raise_for_status=False
                 ) as response:
                     if response.status == 200:
-                        pieces: list[bytes] = []
-                        await self._read(response, pieces.append)
-                        return b"".join(pieces)
+                        return await self._read_whole(response)
                     location = response.headers.get("Location")
                     if not 300 <= response.status < 400 or location is None:
                         raise APIConnectionError(
@@ -222,8 +221,9 @@ class Transport:
             )
         return self._links
 
-    async def _read(self, response: aiohttp.ClientResponse, feed: Callable[[bytes], object]) -> None:
-        if (response.content_length or 0) > self._max_bytes:
+    async def _read(self, response: aiohttp.ClientResponse, feed: Callable[[bytes, int], object]) -> None:
+        expected = response.content_length or 0
+        if expected > self._max_bytes:
             response.close()
             raise self._too_large()
         size = 0
@@ -232,7 +232,12 @@ class Transport:
             if size > self._max_bytes:
                 response.close()
                 raise self._too_large()
-            feed(chunk)
+            feed(chunk, expected)
+
+    async def _read_whole(self, response: aiohttp.ClientResponse) -> bytes:
+        pieces: list[bytes] = []
+        await self._read(response, lambda piece, _: pieces.append(piece))
+        return b"".join(pieces)
 
     def _too_large(self) -> InvalidResponseError:
         return InvalidResponseError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import random
+import tracemalloc
 from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
@@ -29,10 +30,10 @@ def base64_of(size: int) -> str:
 LONG = {size: base64_of(size) for size in (3070, 3071, 4000, 9001, 9002, 9003)}
 
 
-def fed(chunks: Iterable[bytes]) -> Incoming:
+def fed(chunks: Iterable[bytes], expected: int = 0) -> Incoming:
     incoming = Incoming()
     for chunk in chunks:
-        incoming.feed(chunk)
+        incoming.feed(chunk, expected)
     return incoming
 
 
@@ -157,9 +158,29 @@ def bodies(draw: st.DrawFn) -> bytes:
 
 
 @settings(max_examples=300, deadline=None)
-@given(body=bodies(), cuts=st.lists(st.integers(0, 60_000), max_size=6))
-def test_any_reply_in_any_pieces_is_the_reply_read_whole(body: bytes, cuts: list[int]) -> None:
+@given(
+    body=bodies(), cuts=st.lists(st.integers(0, 60_000), max_size=6), expected=st.sampled_from([0, 0.5, 1, 3])
+)
+def test_any_reply_in_any_pieces_is_the_reply_read_whole(
+    body: bytes, cuts: list[int], expected: float
+) -> None:
     edges = [0, *sorted(min(cut, len(body)) for cut in cuts), len(body)]
-    incoming = fed(body[start:end] for start, end in pairwise(edges))
+    incoming = fed((body[start:end] for start, end in pairwise(edges)), int(expected * len(body)))
     assert incoming.size == len(body)
     assert read(incoming) == read_whole(body)
+
+
+@pytest.mark.parametrize("expected", [0, 9_000_000, 64 * 2**20])
+def test_a_picture_larger_than_the_room_that_was_made_for_it_is_whole(expected: int) -> None:
+    body = json.dumps({"image": base64_of(6_000_000)}).encode()
+    found = read_reply(fed(in_pieces(body, 2**17), expected))
+    assert found.pictures == (picture(6_000_000),)
+
+
+def test_a_reply_that_promises_much_in_many_texts_is_given_little_room() -> None:
+    texts = ", ".join([f'"{LONG[4000]}"'] * 400)
+    tracemalloc.start()
+    incoming = fed(in_pieces(f"[{texts}]".encode(), 2**17), 64 * 2**20)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < incoming.size + 8 * 2**20

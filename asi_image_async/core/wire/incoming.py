@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import binascii
+import io
 import re
 import secrets
 
@@ -15,6 +16,8 @@ _LONG = 4096
 _MOST_QUOTES = 1000
 _LONGEST_PREFIX = 200
 _PREFIX = re.compile(rb"data:[^,\\\s]{0,190};base64,", re.IGNORECASE)
+# Room that is made for a picture before it comes; beyond it grows as it comes.
+_MOST_ROOM = 4 * 2**20
 # No service can write one, so what reads as a mark is one.
 _MARK = f"picture {secrets.token_hex(8)} {{}}"
 
@@ -41,14 +44,19 @@ class Incoming:
 
     def __init__(self, body: bytes = b"") -> None:
         self.size = 0
+        self._to_come = 0
         self._quotes = _MOST_QUOTES
         self._pieces: list[bytes | Picture] = []
         self._open: _Segment | None = None
         if body:
             self.feed(body)
 
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes; nothing is kept in `chunk`'s own memory."""
+    def feed(self, chunk: bytes, expected: int = 0) -> None:
+        """Take the next bytes; nothing is kept in `chunk`'s own memory.
+
+        `expected`: how many bytes all of them will be, where that is known.
+        """
+        self._to_come = max(0, expected - self.size)
         self.size += len(chunk)
         view = memoryview(chunk)
         kept = start = 0
@@ -66,7 +74,7 @@ class Incoming:
 
     def _begin(self, before: bytes) -> _Segment:
         self._pieces.append(before)
-        self._open = _Segment()
+        self._open = _Segment(min(self._to_come * 3 // 4, _MOST_ROOM))
         return self._open
 
     def without_pictures(self) -> tuple[bytes, dict[str, Picture]]:
@@ -90,12 +98,16 @@ class Incoming:
 
 
 class _Segment:
-    """What came since the last quote: undecided while it is short, then decoded or only kept."""
+    """What came since the last quote: undecided while it is short, then decoded or only kept.
 
-    def __init__(self) -> None:
+    `room`: bytes of a picture that may come.
+    """
+
+    def __init__(self, room: int) -> None:
+        self._room = room
         self._length = 0
         self._prefix: bytes | None = None  # None: undecided
-        self._decoded: list[bytes] = []
+        self._decoded = io.BytesIO()
         self._rest = b""  # undecided, or the last group of four, which may be padded
         self._text: list[bytes] = []  # what follows when it is no picture
 
@@ -110,16 +122,23 @@ class _Segment:
 
     def end(self) -> bytes | Picture:
         if self._prefix is not None and not self._text and self._take(self._rest, ends=True):
-            return Picture(self._prefix, b"".join(self._decoded), self._length)
+            return Picture(self._prefix, self._data(), self._length)
         return self.text()
 
     def text(self) -> bytes:
         """What came, exactly: groups of four that are not padded have one form."""
-        groups = map(pybase64.b64encode, self._decoded)
-        return b"".join([self._prefix or b"", *groups, self._rest, *self._text])
+        groups = pybase64.b64encode(self._data())
+        return b"".join([self._prefix or b"", groups, self._rest, *self._text])
+
+    def _data(self) -> bytes:
+        self._decoded.truncate()
+        return self._decoded.getvalue()
 
     def _decode(self, piece: memoryview) -> None:
         if self._prefix is None:
+            # Room for all of it, as BytesIO hands out what it holds: to join pieces at the end would be a
+            # copy more, all at once, while the loop waits.
+            self._decoded = io.BytesIO(bytes(self._room))
             self._rest += piece[:_LONGEST_PREFIX]
             piece = piece[_LONGEST_PREFIX:]
             found = _PREFIX.match(self._rest)
@@ -143,7 +162,7 @@ class _Segment:
         if groups[-1:] == b"=" and not ends:
             return False
         try:
-            self._decoded.append(pybase64.b64decode(groups, validate=True))
+            self._decoded.write(pybase64.b64decode(groups, validate=True))
         except (binascii.Error, ValueError):
             return False
         return True
