@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from conftest import KEY
+from help_texts import COMMANDS
 from service import Service
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -55,6 +56,20 @@ def test_every_command_and_option_that_it_shows_exists(line: str) -> None:
     ).stdout  # fmt: skip
     for option in (argument for argument in arguments if argument.startswith("-")):
         assert option in shown
+
+
+@pytest.mark.parametrize("name", sorted(COMMANDS))
+def test_its_help_texts_are_those_of_the_commands(name: str) -> None:
+    """`python tests/help_texts.py` writes them anew. How they are laid out is typer's, and differs."""
+    found = re.search(rf"\$ asi-image {name} --help\n(.*?)(\n\$|```)", README, re.DOTALL)
+    assert found
+    command = COMMANDS[name]
+    options = [option for each in command.params for option in each.opts if option.startswith("-")]
+    words = [command.help, *(each.help or "" for each in command.params), *options]
+    text = "".join(found[1].split())
+    assert not [each for each in words if "".join(each.split()) not in text]
+    long = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
+    assert set(long.findall(found[1])) <= {"--help", *long.findall(" ".join(words))}
 
 
 def test_its_prompts_are_there_and_can_be_read() -> None:

@@ -25,8 +25,8 @@ PROMPTS = ["a red fox", 'quotes " and, commas\nand lines', "狐 é", "four"]
 
 @pytest.fixture
 async def folder(tmp_path: Path) -> Path:
-    """What a batch leaves, its page included: pictures of three kinds, columns of many kinds."""
-    sink = DiskSink(tmp_path / "pictures")
+    """What a batch leaves, its page and recipes included: pictures of three kinds, columns of many kinds."""
+    sink = DiskSink(tmp_path / "pictures", recipe="sidecar")
     await sink.open()
     for number, prompt in enumerate(PROMPTS):
         metadata: dict[str, Any] = {

@@ -2,85 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import wraps
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
+
+from .frame import app, command
 
 __all__ = ["app"]
-
-P = ParamSpec("P")
-
-
-@contextmanager
-def _visible_errors() -> Iterator[None]:
-    """An error of usage repeats what was typed, or what a shell's `*` made of the names in a folder."""
-    try:
-        yield
-    except Exception as error:
-        said = getattr(error, "message", None)
-        if isinstance(said, str):
-            from .speech import visible
-
-            error.message = visible(said)  # type: ignore[attr-defined]  # just seen; its class has no public name
-        raise
-
-
-class _Group(TyperGroup):
-    """The commands, with errors of usage that are safe for a terminal."""
-
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        with _visible_errors():
-            return super().make_context(*args, **kwargs)
-
-    def invoke(self, ctx: Any) -> Any:
-        with _visible_errors():
-            return super().invoke(ctx)
-
-
-app = typer.Typer(
-    cls=_Group,
-    add_completion=False,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-    help="ASI:One's image generation: a list of prompts becomes a folder of pictures, each paid for once.",
-    epilog="The key is taken from ASI_ONE_API_KEY. --emulate needs none.",
-)
-
-
-def _command(function: Callable[P, int]) -> Callable[P, None]:
-    """Register a function that returns an exit status; whatever it raises is told in a line or two."""
-
-    @wraps(function)
-    def command(*args: P.args, **kwargs: P.kwargs) -> None:
-        from .exits import guarded
-
-        raise typer.Exit(guarded(lambda: function(*args, **kwargs)))
-
-    return app.command()(command)
-
-
-def _version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"asi-image {version('asi_image_async')}")
-        raise typer.Exit
-
-
-@app.callback()
-def _main(
-    version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
-    ] = False,
-) -> None:
-    pass
-
 
 Size = Annotated[
     str | None,
@@ -107,7 +35,7 @@ Emulate = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")]
 
 
-@_command
+@command
 def generate(
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What the picture shows.")],
     output: Annotated[
@@ -132,7 +60,7 @@ def generate(
     return run(GenerateOptions(prompt=prompt, output=output, size=size, model=model, service=service))
 
 
-@_command
+@command
 def batch(
     out: Annotated[str, typer.Option("--out", metavar="DEST", help="The folder for the pictures.")],
     prompts: Annotated[
@@ -194,6 +122,13 @@ def batch(
     no_gallery: Annotated[
         bool, typer.Option("--no-gallery", help="Make no index.html to look through the pictures.")
     ] = False,
+    recipe: Annotated[
+        str,
+        typer.Option(
+            metavar="PLACE",
+            help="Keep the request with each picture: none, sidecar (a file beside it), embed.",
+        ),
+    ] = "none",
     emulate: Emulate = False,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only what went wrong.")] = False,
@@ -234,13 +169,14 @@ def batch(
         dry_run=dry_run,
         fail_fast=fail_fast,
         gallery=not no_gallery,
+        recipe=recipe,
         json=json,
         quiet=quiet,
     )
     return run(options)
 
 
-@_command
+@command
 def status(
     dest: Annotated[str, typer.Argument(metavar="DEST", help="The folder of a batch.")],
     json: Json = False,
@@ -254,7 +190,7 @@ def status(
     return run(dest, json=json)
 
 
-@_command
+@command
 def lint(
     prompts: Annotated[
         str,
@@ -269,9 +205,11 @@ def lint(
     ] = False,
     json: Json = False,
 ) -> int:
-    """Apply the documentation's advice to a list of prompts: specific, descriptive, perspective, context.
+    """Apply the documentation's advice to a list of prompts.
 
-    A prompt has 25 points for each that its words follow (English only): good from 75 on, poor under 50.
+    Be specific, be descriptive, name the perspective, add context: a prompt has 25 points for each that its
+    words follow (English only). It is good from 75 on, poor under 50.
+
     Exit status: 0, or with --strict 1 where one is to be mended, 2 wrong usage.
     """
     from .lint import lint as run
@@ -279,7 +217,7 @@ def lint(
     return run(prompts, strict=strict, json=json)
 
 
-@_command
+@command
 def gallery(
     dest: Annotated[str, typer.Argument(metavar="DEST", help="The folder of a batch.")],
     output: Annotated[
@@ -296,13 +234,16 @@ def gallery(
         int, typer.Option(min=0, max=65535, help="Where --watch listens; 0 is any free port.")
     ] = 0,
 ) -> int:
-    """Make one page to look through the pictures, and print its path. It needs no server and no network."""
+    """Make one page to look through the pictures.
+
+    It needs no server and no network. Prints its path.
+    """
     from .gallery import gallery as run
 
     return run(dest, output, watch=watch, port=port)
 
 
-@_command
+@command
 def export(
     dest: Annotated[str, typer.Argument(metavar="DEST", help="The folder of a batch.")],
     path: Annotated[
@@ -310,13 +251,32 @@ def export(
     ],
     to: Annotated[str, typer.Option("--to", metavar="FORM", help="webdataset, parquet or csv.")],
 ) -> int:
-    """Write the pictures of a folder, and what is known of each, in a form that training tools read."""
+    """Write pictures and prompts as training tools read them.
+
+    The pictures go out byte for byte, with all that is known of each. Prints the paths of what was written.
+    """
     from .export import export as run
 
     return run(dest, path, to=to)
 
 
-@_command
+@command
+def inspect(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A picture of a batch with --recipe.")],
+    json: Json = False,
+) -> int:
+    """Print the request that a picture was made for.
+
+    It is found in the picture, or in the file beside it.
+
+    Exit status: 0, or 1 where there is none, 2 wrong usage.
+    """
+    from .inspect import inspect as run
+
+    return run(file, json=json)
+
+
+@command
 def emulate(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Where to listen; 0 is any free port.")] = 8765,
     host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",

@@ -52,6 +52,7 @@ class BatchOptions:
     dry_run: bool
     fail_fast: bool
     gallery: bool
+    recipe: str
     json: bool
     quiet: bool
 
@@ -67,7 +68,7 @@ def batch(options: BatchOptions) -> int:
     prompts = FirstFew(requests, options.limit)
     options.service.session()  # a wrong option is told before anything else is done
     affordable = budget(None, options.max_cost, options.price)
-    destination = Destination(options.out, emulate=options.service.emulate)
+    destination = Destination(options.out, emulate=options.service.emulate, recipe=options.recipe)
     destination.check()
     if options.dry_run:
         limits = parse_rate_limits(options.service.rates) or ()

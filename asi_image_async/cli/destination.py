@@ -62,9 +62,10 @@ class Destination:
     overwrite them, or stand for them as done. So a folder is for the one or the other.
     """
 
-    def __init__(self, name: str, *, emulate: bool) -> None:
-        self.sink = open_sink(name)
-        self.folder = self.sink.directory if isinstance(self.sink, DiskSink) else Path(name)
+    def __init__(self, name: str, *, emulate: bool, recipe: str = "none") -> None:
+        sink = open_sink(name)
+        self.folder = sink.directory if isinstance(sink, DiskSink) else Path(name)
+        self.sink = DiskSink(self.folder, recipe=recipe)  # type: ignore[arg-type]  # it is checked there
         self.journal = journal_path(self.folder)
         self.name = f"{str(name).rstrip('/')}/"
         self._emulate = emulate

@@ -9,25 +9,29 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, Literal, TypeVar, get_args
 
 from pydantic_core import from_json, to_json
 
 from ..core.naming import file_stem
-from ..errors import SinkError
+from ..core.recipe import embed
+from ..core.wire import encode_request
+from ..errors import ConfigurationError, SinkError
 from ..files import sync_directory, write_whole
 from ..group_thread import GroupThread
-from ..models import Generation, Image, Receipt
+from ..models import Generation, Image, ImageRequest, Receipt
 
 try:
     import fcntl
 except ImportError:  # Windows, where a file in use cannot be removed anyway
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["DiskSink"]
+__all__ = ["DiskSink", "sidecar_of"]
 
 T = TypeVar("T")
 R = TypeVar("R")
+
+_Place = Literal["none", "sidecar", "embed"]
 
 _STATE = ".asi-image"  # hidden, so that loaders of image folders pass it over
 _METADATA = "metadata.jsonl"
@@ -55,10 +59,20 @@ class DiskSink:
     The lines have `file_name` and `prompt`, as the Hugging Face `imagefolder` loader reads them, and
     what else is known of the picture. A name is a function of the request, so the same request twice in
     a run has two names, and again in a later run has the same. A file under a final name is whole.
+
+    `recipe`: whether the request, as JSON, is kept with each picture too: in a file beside it ("sidecar"),
+    or in the picture itself ("embed": XMP; beside where it has no place for that, as in GIF and AVIF).
+    Raises ConfigurationError for another one.
     """
 
-    def __init__(self, directory: str | Path) -> None:
+    def __init__(self, directory: str | Path, *, recipe: _Place = "none") -> None:
+        if recipe not in get_args(_Place):
+            raise ConfigurationError(
+                f"a recipe's place is {', '.join(get_args(_Place))}, not {recipe!r}",
+                hint="Beside the picture is a sidecar, in it is embed.",
+            )
         self.directory = Path(directory)
+        self._recipe = recipe
         self._temporary = self.directory / _STATE / "tmp"
         self._held: IO[bytes] | None = None
         self._metadata: IO[bytes] | None = None
@@ -165,11 +179,22 @@ class DiskSink:
             path = self.directory / name
             if path.exists():  # from a run that ended before it was written down: it may have its line
                 self._untidy = True
-            write_whole(path, image.data, temporary_directory=self._temporary)
+            data = self._with_recipe(generation.request, image.data, path)
+            write_whole(path, data, temporary_directory=self._temporary)
             lines.append(to_json(_describe(generation, image, name)) + b"\n")
             locations.append(str(path))
-            size += len(image.data)
+            size += len(data)
         return _Stored(b"".join(lines), Receipt(tuple(locations), size))
+
+    def _with_recipe(self, request: ImageRequest, data: bytes, path: Path) -> bytes:
+        """The picture as it is to be stored; what belongs beside it is there before it."""
+        if self._recipe == "none":
+            return data
+        recipe = encode_request(request)
+        embedded = embed(data, recipe.decode()) if self._recipe == "embed" else None
+        if embedded is None:
+            write_whole(sidecar_of(path), recipe + b"\n", temporary_directory=self._temporary)
+        return embedded or data
 
     def _append(self, stored: Sequence[_Stored]) -> None:
         """Add the lines, and flush them and the folder's names."""
@@ -194,6 +219,11 @@ class DiskSink:
             with held, contextlib.suppress(OSError):  # what is left is for the next to open
                 if _lock(held, exclusive=True):  # the last to leave
                     self._tidy(held, as_left=_MARK)
+
+
+def sidecar_of(picture: Path) -> Path:
+    """Where the recipe of a picture is, where it stands beside it."""
+    return picture.with_name(f"{picture.name}.json")
 
 
 def _describe(generation: Generation, image: Image, file_name: str) -> dict[str, Any]:

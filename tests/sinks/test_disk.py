@@ -24,7 +24,8 @@ from service import JPEG, picture
 from asi_image_async import DiskSink, Generation, ImageRequest, Receipt
 from asi_image_async.core.decode import to_image
 from asi_image_async.core.naming import MAX_NAME_BYTES
-from asi_image_async.errors import SinkError
+from asi_image_async.core.recipe import extract
+from asi_image_async.errors import ConfigurationError, SinkError
 
 pytestmark = pytest.mark.anyio
 
@@ -67,8 +68,8 @@ def make(prompt: str, *pictures: bytes, occurrence: int = 0, **fields: Any) -> G
 
 
 @asynccontextmanager
-async def opened(folder: Path) -> Any:
-    sink = DiskSink(folder)
+async def opened(folder: Path, **options: Any) -> Any:
+    sink = DiskSink(folder, **options)
     await sink.open()
     try:
         yield sink
@@ -132,6 +133,40 @@ async def test_a_picture_has_a_readable_name_its_bytes_and_a_line(tmp_path: Path
     assert line["prompt"] == "A Fox in the Snow"
     assert (line["width"], line["height"], line["mime_type"]) == (16, 12, "image/jpeg")
     assert leftovers(tmp_path / "out") == []
+
+
+async def test_a_recipe_is_kept_beside_the_picture_or_in_it(tmp_path: Path) -> None:
+    recipe = {"prompt": "a fox", "model": "asi1-mini", "size": "1024x1024", "seed": 7}
+    kept = make("a fox", JPEG, PNG, seed=7, metadata={"mine": "x"}, id="fox")
+
+    async with opened(tmp_path / "beside", recipe="sidecar") as sink:
+        receipt = await sink.write(kept)
+    found = pictures(tmp_path / "beside")
+    assert [json.loads(data) for name, data in found.items() if name.endswith(".json")] == [recipe, recipe]
+    assert [Path(each).with_name(f"{Path(each).name}.json").is_file() for each in receipt.locations] == [
+        True
+    ] * 2
+    assert sorted(data for name, data in found.items() if not name.endswith(".json")) == sorted([JPEG, PNG])
+
+    async with opened(tmp_path / "in", recipe="embed") as sink:
+        receipt = await sink.write(kept)
+    found = pictures(tmp_path / "in")
+    assert [json.loads(extract(data) or "") for data in found.values()] == [recipe, recipe]
+    assert receipt.bytes_written == sum(map(len, found.values())) > len(JPEG) + len(PNG)
+
+
+async def test_a_recipe_that_the_picture_has_no_place_for_is_kept_beside_it(tmp_path: Path) -> None:
+    gif = picture("GIF")
+    async with opened(tmp_path / "out", recipe="embed") as sink:
+        await sink.write(make("a fox", gif))
+    found = pictures(tmp_path / "out")
+    assert sorted(Path(name).suffix for name in found) == [".gif", ".json"]
+    assert gif in found.values()
+
+
+def test_a_recipe_is_kept_in_one_of_two_places(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="none, sidecar, embed"):
+        DiskSink(tmp_path, recipe="inside")  # type: ignore[arg-type]
 
 
 async def test_the_line_tells_all_that_is_known_and_columns_of_the_list_never_hide_it(tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""What all commands have in common: help, errors of usage, and an exit status instead of a traceback."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from typing import Annotated, Any, ParamSpec
+
+import typer
+from typer.core import TyperGroup
+
+__all__ = ["app", "command"]
+
+P = ParamSpec("P")
+
+
+@contextmanager
+def _visible_errors() -> Iterator[None]:
+    """An error of usage repeats what was typed, or what a shell's `*` made of the names in a folder."""
+    try:
+        yield
+    except Exception as error:
+        said = getattr(error, "message", None)
+        if isinstance(said, str):
+            from .speech import visible
+
+            error.message = visible(said)  # type: ignore[attr-defined]  # just seen; its class has no public name
+        raise
+
+
+class _Group(TyperGroup):
+    """The commands, with errors of usage that are safe for a terminal."""
+
+    def make_context(self, *args: Any, **kwargs: Any) -> Any:
+        with _visible_errors():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _visible_errors():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=_Group,
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="ASI:One's image generation: a list of prompts becomes a folder of pictures, each paid for once.",
+    epilog="The key is taken from ASI_ONE_API_KEY. --emulate needs none.",
+)
+
+
+def command(function: Callable[P, int]) -> Callable[P, None]:
+    """Register a function that returns an exit status; whatever it raises is told in a line or two."""
+
+    @wraps(function)
+    def ending(*args: P.args, **kwargs: P.kwargs) -> None:
+        from .exits import guarded
+
+        raise typer.Exit(guarded(lambda: function(*args, **kwargs)))
+
+    return app.command()(ending)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"asi-image {version('asi_image_async')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    pass
