@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
     finally:
         with _ctrl_c_deferred():  # it would leave the loop half closed, and what was done be told as a bug
             runner.close()
+            del runner, main
+            gc.collect()  # or it would come in the middle of what falls to pieces later, and be printed and lost
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
