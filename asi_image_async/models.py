@@ -20,7 +20,6 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
-    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -83,16 +82,12 @@ class ImageRequest(BaseModel):
     def _prompt_says_something(cls, prompt: str) -> str:
         if not prompt.strip():
             raise ValueError("the prompt is empty")
-        return prompt
+        return _unicode(prompt, "prompt")
 
-    @field_validator("prompt", "id", mode="after")
+    @field_validator("id", mode="after")
     @classmethod
-    def _text_is_unicode(cls, text: str | None, info: ValidationInfo) -> str | None:
-        try:
-            (text or "").encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"the {info.field_name} is not valid Unicode text: {error.reason}") from None
-        return text
+    def _id_is_unicode(cls, id: str | None) -> str | None:
+        return id and _unicode(id, "id")
 
     @field_validator("size", mode="after")
     @classmethod
@@ -141,6 +136,14 @@ class ImageRequest(BaseModel):
             raise ConfigurationError(_explain(error)) from None
         except TypeError as error:  # a key that is not text, or the positional name of a field
             raise ConfigurationError(f"not a request: {error}") from None
+
+
+def _unicode(text: str, name: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"the {name} is not valid Unicode text: {error.reason}") from None
+    return text
 
 
 def _explain(error: ValidationError) -> str:

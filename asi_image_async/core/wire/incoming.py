@@ -106,8 +106,8 @@ class _Segment:
     def __init__(self, room: int) -> None:
         self._room = room
         self._length = 0
-        self._prefix: bytes | None = None  # None: undecided
-        self._decoded = io.BytesIO()
+        self._prefix = b""
+        self._decoded: io.BytesIO | None = None  # None: undecided
         self._rest = b""  # undecided, or the last group of four, which may be padded
         self._text: list[bytes] = []  # what follows when it is no picture
 
@@ -121,28 +121,27 @@ class _Segment:
             self._decode(piece)
 
     def end(self) -> bytes | Picture:
-        if self._prefix is not None and not self._text and self._take(self._rest, ends=True):
-            return Picture(self._prefix, self._data(), self._length)
+        if self._decoded is not None and not self._text and self._take(self._rest, ends=True):
+            return Picture(self._prefix, _whole(self._decoded), self._length)
         return self.text()
 
     def text(self) -> bytes:
         """What came, exactly: groups of four that are not padded have one form."""
-        groups = pybase64.b64encode(self._data())
-        return b"".join([self._prefix or b"", groups, self._rest, *self._text])
-
-    def _data(self) -> bytes:
-        self._decoded.truncate()
-        return self._decoded.getvalue()
+        if self._decoded is None:
+            return self._rest
+        groups = pybase64.b64encode(_whole(self._decoded))
+        return b"".join([self._prefix, groups, self._rest, *self._text])
 
     def _decode(self, piece: memoryview) -> None:
-        if self._prefix is None:
+        if self._decoded is None:
             # Room for all of it, as BytesIO hands out what it holds: to join pieces at the end would be a
             # copy more, all at once, while the loop waits.
             self._decoded = io.BytesIO(bytes(self._room))
             self._rest += piece[:_LONGEST_PREFIX]
             piece = piece[_LONGEST_PREFIX:]
             found = _PREFIX.match(self._rest)
-            self._prefix = found[0] if found else b""
+            if found:
+                self._prefix = found[0]
             self._rest = self._rest[len(self._prefix) :]
         split = -len(self._rest) % 4
         self._rest += piece[:split]
@@ -161,8 +160,14 @@ class _Segment:
         """Decode whole groups; False where they are not base64, or padded before the end."""
         if groups[-1:] == b"=" and not ends:
             return False
+        assert self._decoded is not None
         try:
             self._decoded.write(pybase64.b64decode(groups, validate=True))
         except (binascii.Error, ValueError):
             return False
         return True
+
+
+def _whole(decoded: io.BytesIO) -> bytes:
+    decoded.truncate()
+    return decoded.getvalue()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -87,16 +87,16 @@ def _read(body: bytes, request_id: str | None, decoded: Mapping[str, Picture]) -
             hint="The service may have refused the prompt: change it.",
             body=excerpt(body),
         )
-    if not all(mark in found for mark in decoded):
+    pictures = frozenset(found)
+    if not decoded.keys() <= pictures:
         raise LookupError
     fields = reply if isinstance(reply, dict) else {}
-    short = frozenset(text for text in found if _is_short(text))
     return Reply(
-        pictures=tuple(_data_of(picture, decoded) for picture in found),
+        pictures=tuple([_data_of(picture, decoded) for picture in found]),
         created=_moment(fields.get("created")),
         revised_prompt=_revised_prompt(fields),
         request_id=request_id or text_or_none(fields.get("id")),
-        raw=_without_pictures(reply, short, decoded),
+        raw=_without_pictures(reply, pictures, decoded),
     )
 
 
@@ -169,23 +169,20 @@ def _place(value: object) -> str | Link | None:
     return Link(text) if text[:8].lower().startswith(("http://", "https://")) else text
 
 
-def _without_pictures(value: Any, short: frozenset[str | Link], decoded: Mapping[str, Picture]) -> Any:
-    """The reply with every picture and long text replaced by its length: what is left is worth keeping.
-
-    `short`: the pictures that are not told by their length.
-    """
+def _without_pictures(value: Any, pictures: Set[str | Link], decoded: Mapping[str, Picture]) -> Any:
+    """The reply with every picture and long text replaced by its length: what is left is worth keeping."""
     if isinstance(value, dict):
-        return {key: _without_pictures(item, short, decoded) for key, item in value.items()}
+        return {key: _without_pictures(item, pictures, decoded) for key, item in value.items()}
     if isinstance(value, list):
-        return [_without_pictures(item, short, decoded) for item in value]
-    if isinstance(value, str) and (not _is_short(value) or value.strip() in short):
+        return [_without_pictures(item, pictures, decoded) for item in value]
+    if isinstance(value, str) and (_is_long(value) or value.strip() in pictures):
         length = decoded[value].length if value in decoded else len(value)
         return f"<{length} characters>"
     return value
 
 
-def _is_short(text: str | Link) -> bool:
-    return isinstance(text, str) and len(text) <= 4096 and text[:5].lower() != "data:"
+def _is_long(text: str) -> bool:
+    return len(text) > 4096 or text[:5].lower() == "data:"
 
 
 def _moment(value: object) -> datetime | None:
