@@ -24,7 +24,7 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
         with _ctrl_c_deferred():  # it would leave the loop half closed, and what was done be told as a bug
             runner.close()
             del runner, main
-            gc.collect()  # or it would come in the middle of what falls to pieces later, and be printed and lost
+            gc.collect()  # in the middle of a destructor, later, it would be printed and lost
 
 
 def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
