@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import barriers
 
 from asi_image_async.emulator import Emulator
 
@@ -68,6 +69,7 @@ def test_a_visitor_sees_that_it_is_drawn_and_then_the_picture(app: Any, page: An
     assert picture.is_visible()
     assert picture.evaluate("picture => picture.naturalWidth") == 1024
     assert page.get_by_role("button", name="Draw it").is_enabled()
+    assert barriers(page) == []
 
 
 @pytest.fixture

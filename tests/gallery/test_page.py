@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import wait_until
+from browser import barriers, wait_until
 
 from asi_image_async.core.naming import digest
 from asi_image_async.gallery import make_gallery
@@ -89,12 +89,17 @@ async def fail_some(folder: Path) -> None:
             await journal.record(claim.key, state, f"<b>why {state.value}</b>", prompt)
 
 
-def test_failures_are_listed_with_their_reasons(page: Any, fill: Fill) -> None:
+@pytest.fixture
+def with_failures(fill: Fill) -> Path:
     folder = fill({"prompt": "a fox"})
     worker = threading.Thread(target=lambda: asyncio.run(fail_some(folder)))  # this thread is the browser's
     worker.start()
     worker.join()
-    opened(page, folder)
+    return folder
+
+
+def test_failures_are_listed_with_their_reasons(page: Any, with_failures: Path) -> None:
+    opened(page, with_failures)
     assert page.locator("#count").inner_text() == "3 prompts, 2 without a picture"
     assert sorted(page.locator(".reason").all_inner_texts()) == [
         "failed: <b>why failed</b>",
@@ -105,6 +110,15 @@ def test_failures_are_listed_with_their_reasons(page: Any, fill: Fill) -> None:
     page.locator(".tile").click()
     assert "<b>why failed</b>" in page.locator("#facts").inner_text()
     assert not page.locator("#large-picture").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_has_no_barrier_that_a_checker_finds(page: Any, with_failures: Path, scheme: str) -> None:
+    page.emulate_media(color_scheme=scheme)
+    opened(page, with_failures)
+    assert barriers(page) == []
+    page.locator(".tile").first.click()
+    assert barriers(page) == []
 
 
 def test_the_large_view_is_gone_through_by_keyboard_and_gives_the_focus_back(page: Any, fill: Fill) -> None:
