@@ -71,14 +71,8 @@ def draw_gallery(page_file: Path) -> None:
             )
             page.goto(page_file.resolve().as_uri())
             page.wait_for_timeout(1500)
-            for what, act in (
-                ("gallery", lambda: None),
-                ("large", lambda page=page: page.locator(".tile").nth(3).click()),
-            ):
-                act()
-                page.wait_for_timeout(700)
-                picture = Image.open(io.BytesIO(page.screenshot()))
-                picture.convert("RGB").save(OUT / f"{what}-{scheme}.webp", quality=80, method=6)
+            picture = Image.open(io.BytesIO(page.screenshot()))
+            picture.convert("RGB").save(OUT / f"gallery-{scheme}.webp", quality=80, method=6)
         browser.close()
 
 

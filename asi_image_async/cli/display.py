@@ -200,16 +200,19 @@ class BatchView:
 
     def _counts(self) -> list[str]:
         progress = self._progress
-        earlier = [f"{progress.skipped} from earlier"] if progress.skipped else []
-        unknown = [f"{progress.unknown} unknown"] if progress.unknown else []
-        return [*earlier, f"{progress.failed} failed", *unknown]
+        counts = {
+            "from earlier": progress.skipped,
+            "failed": progress.failed,
+            "unknown": progress.unknown,
+        }
+        return [f"{count} {what}" for what, count in counts.items() if count]
 
 
 def _style(part: str) -> str:
     if part.startswith(("waiting", "throttled")):
         return "yellow"
     if part.endswith("failed"):
-        return "" if part == "0 failed" else "red"
+        return "red"
     return "yellow" if part.endswith("unknown") else ""
 
 
