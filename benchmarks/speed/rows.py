@@ -48,7 +48,7 @@ class Special(Entry):
 PAYLOADS = (
     Payload("2 kB", 2_000, 1_500),
     Payload("150 kB", 150_000, 600),
-    Payload("1.5 MB", _LARGE, 150),
+    Payload("1.5 MB", _LARGE, 400),
     Payload("4 MB", 4_000_000, 50),
 )
 ENTRIES = (
