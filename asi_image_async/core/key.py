@@ -43,20 +43,15 @@ class Key:
     def hide(self, value: Any) -> Any:
         """The value with the key taken out of every text in it, for a service may repeat what it was sent."""
         key = self._key.get_secret_value()
-        if len(key) < _SHORTEST_SECRET or self._is_free(value):
-            return value
-        return _without(key, value)
+        return value if len(key) < _SHORTEST_SECRET or _is_free_of(key, value) else _without(key, value)
 
-    def _is_free(self, value: Any) -> bool:
-        """Whether the key is surely in no text of what is JSON: told of all of it at once."""
-        try:
-            return self._as_json not in to_json(value)
-        except ValueError:
-            return False
 
-    @cached_property
-    def _as_json(self) -> bytes:
-        return to_json(self._key.get_secret_value())[1:-1]
+def _is_free_of(key: str, value: Any) -> bool:
+    """Whether the key is surely in no text of what is JSON: told of all of it at once."""
+    try:
+        return to_json(key)[1:-1] not in to_json(value)
+    except ValueError:
+        return False
 
 
 def _without(key: str, value: Any) -> Any:

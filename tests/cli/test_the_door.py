@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from asi_image_async.cli.speech import shortened, visible
 from asi_image_async.emulator import Emulator
 
 Run = Callable[..., Any]
@@ -133,3 +134,10 @@ def test_a_path_that_is_no_text_is_printed_as_it_is(start: Start, asi_emulator: 
     process = start("generate", "fox", "-o", name)
     out, _ = process.process.communicate(timeout=20)
     assert out == b"f\xfcx.jpg\n"
+
+
+def test_no_control_character_reaches_the_terminal() -> None:
+    assert visible("a\x1b[2Jb\rc\x9bd\u202ee\x07\n") == r"a\x1b[2Jb\rc\x9bd\u202ee\x07\n"
+    assert visible("two\nlines\tand", keep_lines=True) == "two\nlines and"
+    assert visible("naïve 👩‍🚀 狐") == "naïve 👩‍🚀 狐"
+    assert shortened("a  b\n" + "c" * 100, 10) == "a b ccccc…"

@@ -9,7 +9,6 @@ from rich.console import Console
 
 from asi_image_async import Done, Failed, Generation, ImageRequest, RateLimit, Receipt
 from asi_image_async.cli.display import BatchView
-from asi_image_async.cli.speech import shortened, visible
 from asi_image_async.errors import APIConnectionError, APIStatusError, RateLimitError
 from asi_image_async.events import (
     ImageStored,
@@ -171,13 +170,6 @@ def test_a_hundred_thousand_events_take_no_more_memory_than_ten_thousand(clock: 
 )
 def test_lengths_of_time_are_said_as_people_say_them(seconds: float, said: str) -> None:
     assert span(seconds) == said
-
-
-def test_no_control_character_reaches_the_terminal() -> None:
-    assert visible("a\x1b[2Jb\rc\x9bd\u202ee\x07\n") == r"a\x1b[2Jb\rc\x9bd\u202ee\x07\n"
-    assert visible("two\nlines\tand", keep_lines=True) == "two\nlines and"
-    assert visible("naïve 👩‍🚀 狐") == "naïve 👩‍🚀 狐"
-    assert shortened("a  b\n" + "c" * 100, 10) == "a b ccccc…"
 
 
 def test_of_a_long_wait_it_says_until_when_and_no_earlier_request_hides_it(clock: Clock) -> None:
