@@ -11,7 +11,7 @@ from pydantic_core import from_json
 
 from .errors import ConfigurationError
 
-__all__ = ["Tail", "check_folder", "is_picture_of"]
+__all__ = ["Tail", "check_folder", "check_output", "is_picture_of"]
 
 _METADATA = "metadata.jsonl"
 _SUFFIXES = (".jpg", ".png", ".webp", ".gif", ".avif")
@@ -23,6 +23,13 @@ def check_folder(folder: Path) -> None:
         raise ConfigurationError(
             f"{folder} is no folder of a batch: it has no {_METADATA}", hint="Name what --out was given."
         )
+
+
+def check_output(folder: Path, path: Path) -> None:
+    """Raises ConfigurationError where writing to `path` would destroy what a batch has left in the folder."""
+    path, folder = path.resolve(), folder.resolve()
+    if path.parent == folder and (path.name == _METADATA or is_picture_of(folder, path.name)):
+        raise ConfigurationError(f"{path} belongs to the batch", hint="Name another file.")
 
 
 class Tail:

@@ -178,3 +178,14 @@ async def test_without_pyarrow_it_says_what_to_install(
     with pytest.raises(ConfigurationError, match="needs pyarrow") as told:
         export_folder(folder, "parquet", tmp_path / "x.parquet")
     assert "pip install" in told.value.hint
+
+
+@pytest.mark.parametrize("to", ["csv", "parquet"])
+async def test_nothing_that_belongs_to_the_batch_is_written_over(folder: Path, to: str) -> None:
+    for path in (folder / "metadata.jsonl", next(folder.glob("*.jpg"))):
+        before = path.read_bytes()
+        with pytest.raises(ConfigurationError, match="belongs to the batch"):
+            export_folder(folder, to, path)
+        with pytest.raises(ConfigurationError, match="belongs to the batch"):
+            make_gallery(folder, path)
+        assert path.read_bytes() == before

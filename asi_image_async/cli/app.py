@@ -126,7 +126,7 @@ def batch(
         str,
         typer.Option(
             metavar="PLACE",
-            help="Keep the request with each picture: none, sidecar (a file beside it), embed.",
+            help="Keep the request with each new picture: none, sidecar (a file beside it), embed.",
         ),
     ] = "none",
     emulate: Emulate = False,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 from pydantic import SecretStr
@@ -26,7 +25,7 @@ class Key:
     def __init__(self, key: SecretStr) -> None:
         self._key = key
 
-    @cached_property
+    @property
     def authorization(self) -> str:
         """The value of the `Authorization` header."""
         return _Hidden(f"Bearer {self._key.get_secret_value()}")

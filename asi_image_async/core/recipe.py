@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from xml.sax.saxutils import escape
 
 __all__ = ["embed", "extract"]
@@ -23,7 +24,8 @@ _PACKET = """\
  </rdf:RDF>
 </x:xmpmeta>
 <?xpacket end="w"?>"""
-_LARGEST_READ = 2**20
+_LARGEST = 2**20
+_MOST_PARTS = 100_000  # of a picture; one made to do harm has millions
 
 _PNG = b"\x89PNG\r\n\x1a\n"
 _PNG_KEYWORD = b"XML:com.adobe.xmp\0"
@@ -40,13 +42,13 @@ def embed(data: bytes, recipe: str) -> bytes | None:
     """The picture with a text of JSON in it.
 
     None where it has no place for that: another kind than PNG, JPEG and WebP, XMP of somebody else's, a text
-    too long for a JPEG (64 KB), or a form that is not understood.
+    too long (64 KB for a JPEG, else a mebibyte), or a form that is not understood.
     """
     # Two characters that JSON takes as they are, and XML in no way.
     recipe = recipe.replace("\ufffe", "\\ufffe").replace("\uffff", "\\uffff")
     packet = _PACKET.format(namespace=_NAMESPACE, recipe=escape(recipe)).encode()
     try:
-        if next(_packets(data), None) is not None:
+        if len(packet) > _LARGEST or next(_packets(data), None) is not None:
             return None
         if data.startswith(_PNG):
             return _into_png(data, packet)
@@ -59,11 +61,12 @@ def embed(data: bytes, recipe: str) -> bytes | None:
 
 def extract(data: bytes) -> str | None:
     """The text that is in a picture, or None."""
-    try:
-        found = [recipe for packet in _packets(data) if (recipe := _recipe(packet)) is not None]
-    except ValueError:
-        return None
-    return found[0] if found else None
+    with suppress(ValueError):  # what comes before a damaged part is good
+        for packet in _packets(data):
+            recipe = _recipe(packet)
+            if recipe is not None:
+                return recipe
+    return None
 
 
 def _packets(data: bytes) -> Iterator[bytes]:
@@ -85,7 +88,7 @@ def _recipe(packet: bytes) -> str | None:
     from xml.etree import ElementTree  # not for those who only write
 
     # A definition of entities may make a gigabyte of a line.
-    if len(packet) > _LARGEST_READ or b"<!" in packet:
+    if len(packet) > _LARGEST or b"<!" in packet:
         return None
     try:
         root = ElementTree.fromstring(packet.decode())  # noqa: S314 - nothing is defined in it
@@ -115,13 +118,16 @@ def _into_png(data: bytes, packet: bytes) -> bytes:
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     """PNG's: the kind of each, and where its content begins and ends (W3C PNG, 5.3)."""
     at = len(_PNG)
-    while at < len(data):
+    for _ in range(_MOST_PARTS):
+        if at >= len(data):
+            return
         start = at + 8
         end = start + int.from_bytes(data[at : at + 4], "big")
         if end + 4 > len(data):
             raise ValueError("cut")
         yield data[at + 4 : start], start, end
         at = end + 4
+    raise ValueError("too many chunks")
 
 
 def _into_jpeg(data: bytes, packet: bytes) -> bytes:
@@ -141,9 +147,10 @@ def _into_jpeg(data: bytes, packet: bytes) -> bytes:
 def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
     """JPEG's, up to the first scan: the marker of each, and where its content begins and ends (T.81, B.1)."""
     at = 2
-    while True:
-        while data[at : at + 2] == b"\xff\xff":  # a fill byte
+    for _ in range(_MOST_PARTS):
+        if data[at : at + 2] == b"\xff\xff":  # a fill byte
             at += 1
+            continue
         size = int.from_bytes(data[at + 2 : at + 4], "big")
         if at + 2 > len(data) or data[at] != 0xFF:
             raise ValueError("no marker")
@@ -154,6 +161,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, int, int]]:
             raise ValueError("cut")
         yield marker, at + 4, at + 2 + size
         at += 2 + size
+    raise ValueError("too many segments")
 
 
 def _is_webp(data: bytes) -> bool:
@@ -200,10 +208,13 @@ def _riff_chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
     if int.from_bytes(data[4:8], "little") + 8 != len(data):
         raise ValueError("cut, or something follows")
     at = 12
-    while at < len(data):
+    for _ in range(_MOST_PARTS):
+        if at >= len(data):
+            return
         start = at + 8
         end = start + int.from_bytes(data[at + 4 : start], "little")
         if end > len(data):
             raise ValueError("cut")
         yield data[at : at + 4], start, end
         at = end + end % 2
+    raise ValueError("too many chunks")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError, SinkError
-from ..folder import Tail, check_folder
+from ..folder import Tail, check_folder, check_output
 
 __all__ = ["FORMATS", "Exported", "Line", "Lines", "export_folder"]
 
@@ -54,6 +54,7 @@ def export_folder(folder: str | Path, to: str, path: str | Path) -> Exported:
     """
     folder, path = Path(folder), Path(path)
     check_folder(folder)
+    check_output(folder, path)
     write = _writer(to)
     try:
         return write(folder, Lines(folder), path)

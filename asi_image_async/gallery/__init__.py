@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 from ..errors import SinkError
 from ..files import write_durably
-from ..folder import check_folder
+from ..folder import check_folder, check_output
 from .entries import find_failures, find_filters, read_entries
 from .page import make_page
 from .thumbnails import can_make_thumbnails, make_thumbnails
@@ -47,6 +47,7 @@ def make_gallery(
     folder = Path(folder)
     path = Path(output) if output is not None else folder / "index.html"
     check_folder(folder)
+    check_output(folder, path)
     data = gallery_data(folder, path.parent, told)
     try:
         write_durably(path, make_page(title_of(folder), data).encode(errors="replace"))

@@ -220,6 +220,8 @@ class _Work(Generic[T, R]):
                     if not isinstance(item, Several):
                         return item
                     self._given.extend(item)
+                if self._brake.pulled:
+                    raise Stopped
                 return self._given.popleft()
         if not self._ended:
             pulled: T

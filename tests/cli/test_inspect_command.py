@@ -6,6 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from service import JPEG
+
+from asi_image_async.core.recipe import embed
 
 from .conftest import Run
 
@@ -53,7 +56,7 @@ def test_a_picture_without_one_says_how_to_have_it(asi_image: Run, prompts: Path
     assert "--recipe" in ended.err
 
 
-@pytest.mark.parametrize("file", ["none.jpg", ".", "a\0b"])
+@pytest.mark.parametrize("file", ["none.jpg", ".", "a\0b", "/dev/zero"])
 def test_what_is_no_file_is_named(file: str, asi_image: Run) -> None:
     ended = asi_image("inspect", file)
     assert ended.status == 2
@@ -62,7 +65,7 @@ def test_what_is_no_file_is_named(file: str, asi_image: Run) -> None:
 
 def test_a_sidecar_that_is_no_recipe_is_none(asi_image: Run, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff")
-    for text in ("", "[1]", "{", "[" * 100_000):
+    for text in ("", "[1]", "{", "{}", '{"prompt": NaN}', '{"prompt": "x", "n": 1e999}', "[" * 100_000):
         (tmp_path / "a.jpg.json").write_text(text)
         assert asi_image("inspect", "a.jpg").status == 1
 
@@ -72,3 +75,14 @@ def test_a_place_that_is_none_is_told_before_anything_is_asked(asi_image: Run, p
     assert ended.status == 2
     assert "none, sidecar, embed" in ended.err
     assert not Path("out").exists()
+
+
+def test_what_is_no_recipe_in_a_picture_hides_none_beside_it(asi_image: Run, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(embed(JPEG, "not JSON") or b"")
+    (tmp_path / "a.jpg.json").write_text(json.dumps({"prompt": "a fox", "\x1b[31m" + "k" * 3000: 1}))
+    ended = asi_image("inspect", "a.jpg")
+    assert ended.status == 0
+    first, second = ended.out.splitlines()
+    assert first.strip() == "prompt: a fox"
+    assert len(second) < 40
+    assert "\x1b" not in ended.out

@@ -14,6 +14,7 @@ KEY = Key(SecretStr(SECRET))
 def test_its_header_is_sent_whole_and_shown_to_nobody() -> None:
     assert KEY.authorization == f"Bearer {SECRET}"
     KEY.hide(["whatever"])
+    assert SECRET not in " ".join(map(str, vars(KEY).values()))
     assert SECRET not in f"{KEY!r} {vars(KEY)} {KEY.authorization!r} { {'Authorization': KEY.authorization} }"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from typing import Any
 from xml.etree import ElementTree
 
@@ -93,6 +94,30 @@ def test_what_cannot_have_it_is_left_alone() -> None:
     assert embed(drawn("GIF", "P"), RECIPE) is None
     assert embed(drawn("PNG") + b"more", RECIPE) is None
     assert embed(b"", RECIPE) is None
+    assert embed(picture("PNG"), "x" * 2**20) is None  # more than is read back
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        picture("JPEG")[:2] + b"\xff" * 10_000_000 + picture("JPEG")[2:],
+        picture("PNG") + b"\0\0\0\0teXt\0\0\0\0" * 1_000_000,
+    ],
+    ids=["JPEG of fill bytes", "PNG of empty chunks"],
+)
+def test_a_picture_of_millions_of_parts_is_given_up_soon(data: bytes) -> None:
+    began = time.process_time()
+    assert embed(data, RECIPE) is None
+    assert extract(data) is None
+    assert time.process_time() - began < 0.5
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_it_is_found_though_the_picture_is_cut_or_something_follows_it(kind: str) -> None:
+    embedded = embed(drawn(kind), RECIPE)
+    assert embedded is not None
+    assert extract(embedded + b"\n") == RECIPE
+    assert extract(embedded[:-20]) == RECIPE
 
 
 def test_a_packet_that_another_program_wrote_anew_is_understood() -> None:

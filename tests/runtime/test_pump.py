@@ -198,16 +198,22 @@ async def test_what_an_async_source_gives_together_is_taken_one_by_one(width: in
     assert meter.peak == width
 
 
-async def test_a_pulled_brake_leaves_what_was_given_together_and_not_taken() -> None:
+@widths
+async def test_a_pulled_brake_leaves_what_was_given_together_and_not_taken(width: int) -> None:
     brake = Brake()
+    begun: list[int] = []
 
     async def source() -> AsyncIterator[Several[int]]:
+        await ticks(20)  # all slots have come to wait for it
         yield Several(range(10))
 
-    async with pump(same, source(), width=2, brake=brake) as results:
-        assert await anext(results) == 0
+    async def function(index: int, item: int) -> int:
+        begun.append(item)
         brake.pull()
-        assert len([result async for result in results]) <= 2
+        return item
+
+    assert await taken(function, source(), width=width, brake=brake) == [0]
+    assert begun == [0]
 
 
 async def test_an_async_source_that_is_closed_already_gives_nothing() -> None:

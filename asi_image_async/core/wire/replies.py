@@ -22,6 +22,8 @@ __all__ = ["Link", "Reply", "encode_request", "read_reply"]
 _NAMES = ("b64_json", "base64", "b64", "image_url", "url", "image")
 # A reply is a few fields and long texts. One with more commas would take many times its size in memory.
 _MOST_COMMAS = 10_000
+# What is not quite JSON takes up to 16 times its size. Pictures that were decoded as they came do not count.
+_LARGEST_LENIENT = 8 * 2**20
 
 
 @dataclass(frozen=True)
@@ -121,6 +123,8 @@ def _read_leniently(body: bytes) -> Any:
     Another charset than UTF-8; characters that have to be escaped; half a surrogate pair; a number beyond
     all bounds; something after the end. A picture with a stray character in it stays none.
     """
+    if len(body) > _LARGEST_LENIENT:
+        return None
     text = body.decode(json.detect_encoding(body), "replace").lstrip("\ufeff\0 \t\r\n")
     decoder = json.JSONDecoder(strict=False, parse_int=lambda digits: float(digits[:400]))
     try:
