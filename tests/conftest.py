@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -11,6 +12,8 @@ from service import Service, serving
 from asi_image_async import ImageSession
 
 pytest_plugins = ["pytester"]
+if hasattr(signal, "SIGHUP"):  # programs inherit that it is ignored, where the tests are run by nohup
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 KEY = "sk_test_0123456789abcdef"
 
 

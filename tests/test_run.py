@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import anyio
 import pytest
 from aiohttp import web
 from conftest import KEY
@@ -176,6 +177,9 @@ async def test_a_slow_sink_slows_the_sending(service: Service, session: ImageSes
         await go_on.wait()
 
     running = asyncio.create_task(session.run((f"{n}" for n in range(12)), slow))
+    with anyio.fail_after(20):
+        while len(service.bodies) < 4:
+            await asyncio.sleep(0.01)
     await asyncio.sleep(0.1)
     assert len(service.bodies) == 4
     go_on.set()

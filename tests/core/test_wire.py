@@ -442,3 +442,9 @@ def test_any_answer_that_is_not_success_is_one_of_our_errors(
     assert error.hint
     assert str(status) in str(error)
     assert error.retry_after is None or error.retry_after >= 0
+
+
+def test_of_a_redirect_s_long_address_the_beginning_is_told() -> None:
+    error = read_error(302, {"Location": "https://elsewhere.example/" + "x" * 8000}, b"", now=_NOW)
+    assert "https://elsewhere.example/xxx" in str(error)
+    assert len(str(error)) < 1000

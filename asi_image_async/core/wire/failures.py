@@ -86,7 +86,7 @@ def read_error(
     kind, code = text_or_none(fields.get("type")), fields.get("code")
     message = error_message(parsed) or _plain(body)
     if 300 <= status < 400:
-        message = f"redirected to {headers.get('Location', 'nowhere')!r}, which is not followed"
+        message = f"redirected to {headers.get('Location', 'nowhere')[:EXCERPT]!r}, which is not followed"
     now = time.time() if now is None else now
     wait = seconds_to_wait(status, headers, now)
     words = f"{kind or ''} {code if isinstance(code, str) else ''} {message}"
