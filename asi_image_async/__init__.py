@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .core.usage import Usage
-    from .models import Done, Failed, Generation, Image, ImageRequest, Outcome, Receipt, RunReport
+    from .models import Generation, Image, ImageRequest, Receipt
+    from .outcomes import Done, Failed, Outcome, RunReport
     from .policies import RateLimit, RetryPolicy
     from .protocols import Sink
     from .session import ImageSession
@@ -38,7 +39,8 @@ __all__ = [
 # quick and an early Ctrl-C finds it ready.
 _ROOMS = {
     ".core.usage": ("Usage",),
-    ".models": ("Done", "Failed", "Generation", "Image", "ImageRequest", "Outcome", "Receipt", "RunReport"),
+    ".models": ("Generation", "Image", "ImageRequest", "Receipt"),
+    ".outcomes": ("Done", "Failed", "Outcome", "RunReport"),
     ".policies": ("RateLimit", "RetryPolicy"),
     ".protocols": ("Sink",),
     ".session": ("ImageSession",),

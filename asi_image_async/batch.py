@@ -9,7 +9,8 @@ from .core.backoff import stops_all
 from .core.usage import Usage
 from .errors import APIError, AsiImageError, ConfigurationError
 from .exchange import Exchange, Item
-from .models import Done, Failed, Generation, ImageRequest, Outcome, Prompt
+from .models import Generation, ImageRequest, Prompt
+from .outcomes import Done, Failed, Outcome
 from .policies import RetryPolicy
 from .protocols import Prompts
 from .runtime.pump import Brake, Stopped

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from .errors import APIError
-from .models import ImageRequest, Outcome, Receipt
+from .models import ImageRequest, Receipt
+from .outcomes import Outcome
 
 __all__ = [
     "Event",

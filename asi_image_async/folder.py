@@ -1,4 +1,4 @@
-"""A folder of pictures as the disk sink leaves it, read: `metadata.jsonl` line by line."""
+"""A folder of pictures as a batch leaves it: what is where, and `metadata.jsonl` line by line."""
 
 from __future__ import annotations
 
@@ -11,24 +11,44 @@ from pydantic_core import from_json
 
 from .errors import ConfigurationError
 
-__all__ = ["Tail", "check_folder", "check_output", "is_picture_of"]
+__all__ = [
+    "METADATA",
+    "STATE",
+    "Tail",
+    "check_folder",
+    "check_output",
+    "is_picture_of",
+    "journal_path",
+    "sidecar_of",
+]
 
-_METADATA = "metadata.jsonl"
+STATE = ".asi-image"  # hidden, so that loaders of image folders pass it over
+METADATA = "metadata.jsonl"
 _SUFFIXES = (".jpg", ".png", ".webp", ".gif", ".avif")
+
+
+def journal_path(folder: str | Path) -> Path:
+    """Where the journal of a batch is."""
+    return Path(folder) / STATE / "journal.sqlite"
+
+
+def sidecar_of(picture: Path) -> Path:
+    """Where the recipe of a picture is, where it stands beside it."""
+    return picture.with_name(f"{picture.name}.json")
 
 
 def check_folder(folder: Path) -> None:
     """Raises ConfigurationError for what is no folder of a batch."""
-    if not (folder / _METADATA).is_file():
+    if not (folder / METADATA).is_file():
         raise ConfigurationError(
-            f"{folder} is no folder of a batch: it has no {_METADATA}", hint="Name what --out was given."
+            f"{folder} is no folder of a batch: it has no {METADATA}", hint="Name what --out was given."
         )
 
 
 def check_output(folder: Path, path: Path) -> None:
     """Raises ConfigurationError where writing to `path` would destroy what a batch has left in the folder."""
     path, folder = path.resolve(), folder.resolve()
-    if path.parent == folder and (path.name == _METADATA or is_picture_of(folder, path.name)):
+    if path.parent == folder and (path.name == METADATA or is_picture_of(folder, path.name)):
         raise ConfigurationError(f"{path} belongs to the batch", hint="Name another file.")
 
 
@@ -41,7 +61,7 @@ class Tail:
 
     def __init__(self, folder: Path, end: int = 0) -> None:
         self._folder = folder
-        self._file = folder / _METADATA
+        self._file = folder / METADATA
         self.end = end
 
     def __iter__(self) -> Iterator[dict[str, Any]]:

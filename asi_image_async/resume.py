@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from .batch import to_request
 from .core.naming import digest
 from .errors import APIError, JournalError
-from .models import Done, Failed, Generation, ImageRequest, Outcome, Receipt
+from .models import Generation, ImageRequest, Receipt
+from .outcomes import Done, Failed, Outcome
 from .protocols import Prompts
 from .runtime.journal import Claim, Journal, State
 from .runtime.pump import Several, each

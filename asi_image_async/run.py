@@ -15,7 +15,8 @@ from .errors import APIError, BudgetExceededError, JournalError, SinkError
 from .events import Event, ImageStored, OutcomeReady
 from .exchange import Item
 from .ledger import Ledger, images_asked
-from .models import Done, Failed, Generation, ImageRequest, Outcome, RunReport
+from .models import Generation, ImageRequest
+from .outcomes import Done, Failed, Outcome, RunReport
 from .protocols import Prompts, Sink
 from .resume import Asked, Resume
 from .runtime.journal import Claim, Journal, State

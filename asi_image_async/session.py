@@ -26,7 +26,8 @@ from .errors import AsiImageError, ConfigurationError
 from .events import Event
 from .exchange import Books, Exchange, Item
 from .ledger import Ledger, budget
-from .models import Generation, ImageRequest, Outcome, Prompt, RunReport
+from .models import Generation, ImageRequest, Prompt
+from .outcomes import Outcome, RunReport
 from .policies import RateLimit, RetryPolicy, parse_rate_limits, parse_retry
 from .protocols import Observer, Prompts, Sink
 from .run import Run

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
-import os
-import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
+from needed import find
 from service import Service, serving
 
 from asi_image_async import ImageSession
@@ -46,11 +45,7 @@ def browser() -> Iterator[Any]:
 
     For one test: while it is there a loop runs in this thread, and no other test could have its own.
     """
-    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if program is None:
-        if os.environ.get("ASI_CHAOS") == "long":
-            pytest.fail("there is no chromium: apt-get install chromium")
-        pytest.skip("there is no chromium")
+    program = find("chromium", "chromium-browser", "google-chrome")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

@@ -1,4 +1,4 @@
-"""What flows: a request that can be sent, a picture that knows itself, an outcome made for `match`."""
+"""What flows: a request that can be sent, and a picture that knows itself."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from PIL import Image as Pillow
 from pydantic import ValidationError
 
 from asi_image_async.core.decode import to_image
-from asi_image_async.errors import ConfigurationError, ServerError
-from asi_image_async.models import Done, Failed, Generation, Image, ImageRequest, Outcome, Receipt, RunReport
+from asi_image_async.errors import ConfigurationError
+from asi_image_async.models import Generation, Image, ImageRequest
 
 pytestmark = pytest.mark.anyio
 
@@ -162,51 +162,6 @@ def test_a_generation_shows_its_first_picture(generation: Generation, image: Ima
     assert generation.image is image
     assert generation._repr_mimebundle_() == image._repr_mimebundle_()
     assert pickle.loads(pickle.dumps(generation)) == generation
-
-
-# An outcome
-
-
-def test_an_outcome_is_made_for_match(generation: Generation) -> None:
-    def told(outcome: Outcome) -> str:
-        match outcome:
-            case Done(index, request, made, receipt):
-                assert made is generation
-                assert receipt == Receipt(("a.jpg",), 3)
-                return f"done {index} {request.prompt}"
-            case Failed(index, request, error):
-                return f"failed {index} {request.prompt} {error}"
-
-    assert told(Done(3, FOX, generation, Receipt(("a.jpg",), 3))) == "done 3 a fox"
-    assert told(Failed(4, FOX, ServerError("no", status=500))) == "failed 4 a fox 500: no"
-
-
-def test_an_outcome_is_ok_or_raises_its_own_error(generation: Generation) -> None:
-    done, error = Done(0, FOX, generation), ServerError("no", status=500)
-    assert done.ok
-    assert done.unwrap() is generation
-    assert (done.skipped, done.receipt) == (False, None)
-    failed = Failed(1, FOX, error)
-    assert not failed.ok
-    with pytest.raises(ServerError) as caught:
-        failed.unwrap()
-    assert caught.value is error
-
-
-@pytest.mark.parametrize(
-    ("counts", "ok"),
-    [
-        ({}, True),
-        ({"total": 3, "succeeded": 3}, True),
-        ({"total": 3, "succeeded": 1, "skipped": 2}, True),
-        ({"total": 3, "succeeded": 2}, False),
-        ({"total": 3, "succeeded": 2, "failed": 1}, False),
-        ({"total": 3, "succeeded": 2, "unknown": 1}, False),
-        ({"total": 3, "succeeded": 3, "stopped_by": ServerError("no", status=500)}, False),
-    ],
-)
-def test_a_report_is_ok_where_every_prompt_is_a_picture(counts: dict[str, Any], ok: bool) -> None:
-    assert RunReport(**counts).ok is ok
 
 
 @pytest.mark.anyio

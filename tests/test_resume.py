@@ -10,7 +10,8 @@ import pytest
 
 from asi_image_async.core.naming import digest
 from asi_image_async.errors import ConfigurationError
-from asi_image_async.models import Done, Failed, ImageRequest, Outcome, Receipt
+from asi_image_async.models import ImageRequest, Receipt
+from asi_image_async.outcomes import Done, Failed, Outcome
 from asi_image_async.resume import Asked, Resume
 from asi_image_async.runtime.journal import Claim, Journal, State
 

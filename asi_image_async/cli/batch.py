@@ -12,7 +12,7 @@ import anyio.to_thread
 from ..errors import AsiImageError, BudgetExceededError, JournalError, SinkError
 from ..events import Event, WaitStarted
 from ..ledger import budget
-from ..models import RunReport
+from ..outcomes import RunReport
 from ..policies import RetryPolicy, parse_rate_limits
 from ..progress import Progress
 from ..runtime.journal import Journal

@@ -10,19 +10,13 @@ from pathlib import Path
 import anyio.to_thread
 
 from ..errors import ConfigurationError, SinkError
+from ..folder import STATE, journal_path
 from ..runtime.journal import find_missing
 from ..sinks import open_sink
 from ..sinks.disk import DiskSink
 from .speech import visible
 
-__all__ = ["Destination", "Missing", "journal_path", "look_for_missing"]
-
-_STATE = ".asi-image"
-
-
-def journal_path(folder: str | Path) -> Path:
-    """Where the journal of a destination is."""
-    return Path(folder) / _STATE / "journal.sqlite"
+__all__ = ["Destination", "Missing", "look_for_missing"]
 
 
 @dataclass(frozen=True)
@@ -69,7 +63,7 @@ class Destination:
         self.journal = journal_path(self.folder)
         self.name = f"{str(name).rstrip('/')}/"
         self._emulate = emulate
-        self._marker = self.folder / _STATE / "emulated"
+        self._marker = self.folder / STATE / "emulated"
 
     def check(self) -> None:
         """Raises ConfigurationError for what can be told without writing."""

@@ -19,7 +19,7 @@ from ..errors import (
     QuotaExceededError,
     SinkError,
 )
-from ..models import RunReport
+from ..outcomes import RunReport
 from ..policies import RetryPolicy
 from .speech import Voice, visible
 

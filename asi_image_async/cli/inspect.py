@@ -10,12 +10,12 @@ from pydantic_core import from_json, to_json
 
 from ..core.recipe import extract
 from ..errors import AsiImageError, ConfigurationError
-from ..sinks.disk import sidecar_of
+from ..folder import sidecar_of
 from .speech import print_json, print_line, shortened, visible
 
 __all__ = ["inspect"]
 
-_LARGEST = 8 * 2**20
+_LARGEST = 8 * 2**20  # bytes of a file beside a picture
 
 
 def inspect(file: str, *, json: bool) -> int:
@@ -41,7 +41,7 @@ def _find(picture: Path) -> dict[str, Any] | None:
     """Of the picture itself, or else of the file beside it."""
     try:
         if not picture.is_file():
-            picture.stat()
+            picture.stat()  # says why, where there is nothing
             raise OSError("it is no file")
         recipe = _read(extract(picture.read_bytes()) or "")
     except (OSError, ValueError) as error:

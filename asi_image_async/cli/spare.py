@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ..core.naming import file_stem
 from ..errors import SinkError
-from ..models import Failed, Generation, Image
+from ..models import Generation, Image
+from ..outcomes import Failed
 from .speech import visible
 
 __all__ = ["Spare", "not_stored", "save_all_elsewhere", "save_elsewhere"]

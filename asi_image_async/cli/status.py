@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from ..folder import journal_path
 from ..runtime.journal import JournalSummary, read_summary
-from .destination import Missing, journal_path, look_for_missing
+from .destination import Missing, look_for_missing
 from .exits import ExitStatus
 from .speech import print_json, print_line, shortened
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import APIError, AsiImageError
-from ..models import Failed, RunReport
+from ..outcomes import Failed, RunReport
 from ..progress.spans import span
 from .destination import Missing
 from .spare import Spare, not_stored

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import tarfile
 from pathlib import Path
 
@@ -42,7 +41,7 @@ def write_shards(folder: Path, lines: Lines, path: Path) -> Exported:
 
 def _add(shard: tarfile.TarFile, picture: Path, line: Line) -> None:
     # A key ends at the first dot: what follows is the part's kind.
-    key = re.sub(r"\.", "_", picture.stem)
+    key = picture.stem.replace(".", "_")
     for kind, data in (
         (picture.suffix.lower(), picture.read_bytes()),
         (".json", to_json(line, inf_nan_mode="null")),

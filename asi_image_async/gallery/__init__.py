@@ -15,15 +15,14 @@ from urllib.parse import quote
 
 from ..errors import SinkError
 from ..files import write_durably
-from ..folder import check_folder, check_output
+from ..folder import STATE, check_folder, check_output, journal_path
 from .entries import find_failures, find_filters, read_entries
 from .page import make_page
 from .thumbnails import can_make_thumbnails, make_thumbnails
 
 __all__ = ["THUMBNAILS", "Gallery", "gallery_data", "make_gallery", "title_of"]
 
-THUMBNAILS = Path(".asi-image", "thumbnails")
-JOURNAL = Path(".asi-image", "journal.sqlite")
+THUMBNAILS = Path(STATE, "thumbnails")
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def gallery_data(
     for entry in read.pictures:
         if entry["file"] in thumbnails:
             entry["thumbnail"] = f"{entry['file']}.jpg"
-    entries = [*find_failures(folder / JOURNAL), *read.pictures]
+    entries = [*find_failures(journal_path(folder)), *read.pictures]
     return {
         "entries": entries,
         "filters": find_filters(entries),

@@ -23,7 +23,7 @@ from ..events import (
     Throttled,
     WaitStarted,
 )
-from ..models import Done, RunReport
+from ..outcomes import Done, RunReport
 from ..policies import RateLimit
 from .forecast import Forecast, Pace
 from .spans import span

@@ -18,6 +18,7 @@ from ..core.recipe import embed
 from ..core.wire import encode_request
 from ..errors import ConfigurationError, SinkError
 from ..files import sync_directory, write_whole
+from ..folder import METADATA, STATE, sidecar_of
 from ..group_thread import GroupThread
 from ..models import Generation, Image, ImageRequest, Receipt
 
@@ -26,15 +27,13 @@ try:
 except ImportError:  # Windows, where a file in use cannot be removed anyway
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["DiskSink", "sidecar_of"]
+__all__ = ["DiskSink"]
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 _Place = Literal["none", "sidecar", "embed"]
 
-_STATE = ".asi-image"  # hidden, so that loaders of image folders pass it over
-_METADATA = "metadata.jsonl"
 _MARK = b"+"  # each sink leaves one in sink.lock when it opens; the last to leave wipes them off
 _MAKE_ROOM = "Make room on the disk, then run the same again."
 _HINTS = {
@@ -73,7 +72,7 @@ class DiskSink:
             )
         self.directory = Path(directory)
         self._recipe = recipe
-        self._temporary = self.directory / _STATE / "tmp"
+        self._temporary = self.directory / STATE / "tmp"
         self._held: IO[bytes] | None = None
         self._metadata: IO[bytes] | None = None
         self._untidy = False
@@ -111,14 +110,14 @@ class DiskSink:
                 self._temporary.mkdir(parents=True, exist_ok=True)
             except ValueError as error:
                 raise OSError(errno.EINVAL, str(error)) from error
-            held = opened.enter_context(open(self.directory / _STATE / "sink.lock", "a+b", buffering=0))
+            held = opened.enter_context(open(self.directory / STATE / "sink.lock", "a+b", buffering=0))
             if _lock(held, exclusive=True):  # nobody else writes here
                 self._tidy(held, as_left=b"")
             _lock(held, exclusive=False, wait=True)
             held.write(_MARK)
             os.fsync(held.fileno())  # or the next would not know that this one lost its power
-            sync_directory(self.directory / _STATE)
-            metadata = opened.enter_context(open(self.directory / _METADATA, "a+b", buffering=0))
+            sync_directory(self.directory / STATE)
+            metadata = opened.enter_context(open(self.directory / METADATA, "a+b", buffering=0))
             _end_last_line(metadata)
             self._held, self._metadata = held, metadata
             opened.pop_all()
@@ -137,7 +136,7 @@ class DiskSink:
 
     def _tidy_lines(self) -> None:
         """No torn line, one line a picture (the last), no line without one."""
-        path = self.directory / _METADATA
+        path = self.directory / METADATA
         if not path.exists():
             return
         last = {name: number for number, (name, _) in enumerate(_read_lines(path))}
@@ -219,11 +218,6 @@ class DiskSink:
             with held, contextlib.suppress(OSError):  # what is left is for the next to open
                 if _lock(held, exclusive=True):  # the last to leave
                     self._tidy(held, as_left=_MARK)
-
-
-def sidecar_of(picture: Path) -> Path:
-    """Where the recipe of a picture is, where it stands beside it."""
-    return picture.with_name(f"{picture.name}.json")
 
 
 def _describe(generation: Generation, image: Image, file_name: str) -> dict[str, Any]:

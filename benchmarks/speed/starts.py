@@ -51,7 +51,7 @@ class Numbered:
 
 
 def import_time(_: str) -> dict[str, Any]:
-    """Milliseconds over what the modules of others take, that are loaded too; and which extras those are.
+    """Milliseconds of the CPU over what the modules of others take that are loaded too; and which are extras.
 
     The first model of a process is one of pydantic's costs: it looks for plugins in all that is installed.
     """

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import trustme
-from chaos.programs import Program, find, free_port
+from chaos.programs import Program, free_port
+from needed import find
 from yarl import URL
 
 _CONFIG = """

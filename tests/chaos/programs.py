@@ -1,32 +1,16 @@
-"""Programs of the system that tests start: where they are, a port for them, and how they are ended."""
+"""Programs of the system that tests start: a port for them, and how they are ended."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import random
-import shutil
 import signal
 import socket
 from asyncio.subprocess import DEVNULL, Process
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import pytest
-from chaos.scale import LONG
-
-
-def find(name: str) -> str:
-    """Where a program is whose package in Debian has its name; without it the test is skipped, or fails."""
-    # Programs that serve are in a folder that is on nobody's path but root's.
-    found = shutil.which(name, path=os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin"]))
-    if found is not None:
-        return found
-    missing = f"{name} is not installed (Debian: apt-get install {name})"
-    if LONG:
-        pytest.fail(f"{missing}, and the long form leaves nothing out")
-    pytest.skip(missing)
 
 
 def free_port() -> int:

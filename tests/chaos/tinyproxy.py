@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from chaos.programs import Program, find, free_port
+from chaos.programs import Program, free_port
+from needed import find
 
 _CONFIG = """
 Port {port}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import shutil
 import subprocess
 import sys
 import time
@@ -13,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from needed import find
 
 Pane = Callable[[str], list[str]]
 
@@ -25,16 +24,12 @@ def width(request: pytest.FixtureRequest) -> int:
 @pytest.fixture
 def pane(width: int, tmp_path: Path) -> Iterator[Pane]:
     """A terminal with a batch in it: waits for some words in it, and gives its lines."""
-    if shutil.which("tmux") is None:
-        if os.environ.get("ASI_CHAOS") == "long":
-            pytest.fail("there is no tmux: apt-get install tmux")
-        pytest.skip("there is no tmux")
     Path("prompts.txt").write_text("\n".join(f"dunes under a moon, number {n}" for n in range(12)))
     line = (
         f"{shlex.quote(sys.executable)} -m asi_image_async batch prompts.txt --out out --emulate"
         " --rate 6/5s --price 0.01 --max-cost 1; sleep 60"
     )
-    tmux = ["tmux", "-f", "/dev/null", "-S", str(tmp_path / "tmux")]
+    tmux = [find("tmux"), "-f", "/dev/null", "-S", str(tmp_path / "tmux")]
     size = ["-x", str(width), "-y", "24"]
     subprocess.run(
         [*tmux, "new-session", "-d", *size, f"unset COLUMNS; TERM=xterm-256color; {line}"], check=True
