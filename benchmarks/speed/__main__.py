@@ -27,8 +27,8 @@ from .rows import ENTRIES, MEMORY, PAYLOADS, STALLS, Entry, Payload, Special
 from .starts import STARTS
 
 _DRAWN = (
-    "bare socket", "ours: stream", "ours: run to disk", "ours: asi-image batch", "snippet", "worker loop",
-    "worker loop, tuned", "openai", "litellm",
+    "bare socket", "aiohttp alone", "ours: stream", "ours: run to disk", "ours: asi-image batch", "snippet",
+    "worker loop", "worker loop, tuned", "openai", "litellm",
 )  # fmt: skip
 _FIGURES = {
     "cpu_ms": "CPU ms",

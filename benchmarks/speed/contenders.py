@@ -73,6 +73,22 @@ async def bare_socket(job: Job) -> AsyncIterator[Work]:
 
 
 @asynccontextmanager
+async def aiohttp_alone(job: Job) -> AsyncIterator[Work]:
+    """What aiohttp takes for a request and for bringing its reply, of which nothing is read."""
+    import aiohttp
+
+    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
+
+        async def ask(prompt: str) -> bool:
+            body = {"prompt": prompt, "size": "1024x1024", "model": "asi1-mini"}
+            async with session.post(job.endpoint, json=body) as response:
+                came = sum([len(chunk) async for chunk in response.content.iter_any()])
+                return came > job.size * 4 // 3
+
+        yield partial(_workers, job, ask)
+
+
+@asynccontextmanager
 async def snippet(job: Job) -> AsyncIterator[Work]:
     """The documentation's batch, given `width` prompts at a time: with all at once it stops at the 101st."""
     import aiohttp
@@ -268,6 +284,7 @@ async def command(job: Job) -> AsyncIterator[Work]:
 
 CONTENDERS: dict[str, Callable[[Job], AbstractAsyncContextManager[Work]]] = {
     "bare socket": bare_socket,
+    "aiohttp alone": aiohttp_alone,
     "snippet": snippet,
     "worker loop": worker_loop,
     "openai": openai_python,

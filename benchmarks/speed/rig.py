@@ -19,7 +19,7 @@ from .contenders import Job
 _ROOT = Path(__file__).resolve().parent.parent.parent
 _LONGEST = 600  # seconds that one contender may take
 # A virtual machine takes memory from its host when it is first touched: that costs more than what is measured
-# of those who keep what they get.
+# of those who keep what they get, in their own memory or in the system's cache of files.
 _KEEPERS = ("run to memory", "run to disk", "command")
 _TOUCHED = 2 * 2**30
 
@@ -55,6 +55,7 @@ def measure(job: Job, certificate: Certificate | None = None) -> dict[str, Any]:
     """The figures of one contender, in a process of its own."""
     if job.contender in _KEEPERS:
         _touch_memory()
+        _touch_cache(job)
     trust = {"SSL_CERT_FILE": str(certificate.trusted)} if certificate else {}
     ended = subprocess.run(
         [sys.executable, "-m", "benchmarks.speed.contenders"],
@@ -71,3 +72,12 @@ def _touch_memory() -> None:
     subprocess.run(
         [sys.executable, "-c", f"b = bytearray({_TOUCHED})\nb[::4096] = b'1' * len(b[::4096])"], check=True
     )
+
+
+def _touch_cache(job: Job) -> None:
+    assert job.folder is not None
+    block = bytes(2**20)
+    with open(Path(job.folder) / "touched", "wb") as file:
+        for _ in range(min(job.count * job.size, _TOUCHED) // len(block) + 1):
+            file.write(block)
+        file.truncate(0)

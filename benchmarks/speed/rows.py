@@ -53,6 +53,7 @@ PAYLOADS = (
 )
 ENTRIES = (
     Entry("bare socket", "bare socket"),
+    Entry("aiohttp alone", "aiohttp alone"),
     Entry("ours: stream", "stream"),
     Entry("ours: generate", "generate"),
     Entry("ours: run to memory", "run to memory"),

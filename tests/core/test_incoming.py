@@ -55,8 +55,10 @@ def in_pieces(body: bytes, size: int) -> list[bytes]:
     ],
     ids=["A", "B", "data URL", "data URL in capitals"],
 )
-def test_a_picture_is_decoded_as_it_comes(reply: dict[str, Any], size: int) -> None:
-    found = read_reply(fed(in_pieces(json.dumps(reply).encode(), size)))
+@pytest.mark.parametrize("length_is_said", [False, True])
+def test_a_picture_is_decoded_as_it_comes(reply: dict[str, Any], size: int, length_is_said: bool) -> None:
+    body = json.dumps(reply).encode()
+    found = read_reply(fed(in_pieces(body, size), len(body) if length_is_said else 0))
     assert all(isinstance(each, bytes) for each in found.pictures)
     assert {len(each) for each in found.pictures} <= {4002, 9003, 9004, 9005}
     assert all(each == picture(len(each) - 2) for each in found.pictures)

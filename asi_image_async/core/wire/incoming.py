@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import binascii
+import contextlib
 import io
 import re
 import secrets
@@ -25,9 +25,9 @@ _MARK = f"picture {secrets.token_hex(8)} {{}}"
 class Picture:
     """What stood between two quotes and was base64, or a data URL of it: `length` characters in all."""
 
-    def __init__(self, prefix: bytes, data: bytes, length: int) -> None:
+    def __init__(self, prefix: bytes, data: bytes) -> None:
         self.data = data
-        self.length = length
+        self.length = len(prefix) + (len(data) + 2) // 3 * 4
         self._prefix = prefix
 
     def text(self) -> bytes:
@@ -59,6 +59,10 @@ class Incoming:
         self._to_come = max(0, expected - self.size)
         self.size += len(chunk)
         view = memoryview(chunk)
+        # In the middle of a picture its end is not looked for: the decoding would meet it.
+        middle = len(chunk) < self._to_come and b'"' not in chunk[-4:]
+        if middle and self._open is not None and self._open.add_base64(view):
+            return
         kept = start = 0
         while self._quotes and (quote := chunk.find(b'"', start)) >= 0:
             self._quotes -= 1
@@ -105,24 +109,44 @@ class _Segment:
 
     def __init__(self, room: int) -> None:
         self._room = room
-        self._length = 0
         self._prefix = b""
         self._decoded: io.BytesIO | None = None  # None: undecided
         self._rest = b""  # undecided, or the last group of four, which may be padded
         self._text: list[bytes] = []  # what follows when it is no picture
 
     def add(self, piece: memoryview) -> None:
-        self._length += len(piece)
-        if self._text:
+        """Take what comes next."""
+        if self._decoded is None:
+            if len(self._rest) + len(piece) < _LONG:
+                self._rest += piece
+                return
+            piece = self._begin(piece)
+        if not self.add_base64(piece):
             self._text.append(bytes(piece))
-        elif self._length < _LONG:
+
+    def add_base64(self, piece: memoryview) -> bool:
+        """Take what comes next if it is more base64; its last four characters are not looked at yet."""
+        if self._decoded is None or self._text:
+            return False
+        split = -len(self._rest) % 4
+        if len(piece) <= split:
             self._rest += piece
-        else:
-            self._decode(piece)
+            return True
+        last = split + (len(piece) - split - 1) // 4 * 4
+        try:
+            groups = _decode(self._rest + piece[:split]), _decode(piece[split:last])
+        except ValueError:
+            return False
+        self._decoded.writelines(groups)
+        self._rest = bytes(piece[last:])
+        return True
 
     def end(self) -> bytes | Picture:
-        if self._decoded is not None and not self._text and self._take(self._rest, ends=True):
-            return Picture(self._prefix, _whole(self._decoded), self._length)
+        """What it was: a quote follows."""
+        if self._decoded is not None and not self._text:
+            with contextlib.suppress(ValueError):
+                self._decoded.write(pybase64.b64decode(self._rest, validate=True))
+                return Picture(self._prefix, _whole(self._decoded))
         return self.text()
 
     def text(self) -> bytes:
@@ -132,40 +156,24 @@ class _Segment:
         groups = pybase64.b64encode(_whole(self._decoded))
         return b"".join([self._prefix, groups, self._rest, *self._text])
 
-    def _decode(self, piece: memoryview) -> None:
-        if self._decoded is None:
-            # Room for all of it, as BytesIO hands out what it holds: to join pieces at the end would be a
-            # copy more, all at once, while the loop waits.
-            self._decoded = io.BytesIO(bytes(self._room))
-            self._rest += piece[:_LONGEST_PREFIX]
-            piece = piece[_LONGEST_PREFIX:]
-            found = _PREFIX.match(self._rest)
-            if found:
-                self._prefix = found[0]
+    def _begin(self, piece: memoryview) -> memoryview:
+        """Begin to decode; what is left of the piece is still to be taken."""
+        # Room for all of it, as BytesIO hands out what it holds: to join pieces at the end would be a copy
+        # more, all at once, while the loop waits.
+        self._decoded = io.BytesIO(bytes(self._room))
+        self._rest += piece[:_LONGEST_PREFIX]
+        found = _PREFIX.match(self._rest)
+        if found:
+            self._prefix = found[0]
             self._rest = self._rest[len(self._prefix) :]
-        split = -len(self._rest) % 4
-        self._rest += piece[:split]
-        piece = piece[split:]
-        if not piece:
-            return
-        last = (len(piece) - 1) // 4 * 4
-        if not self._take(self._rest):
-            self._text.append(bytes(piece))
-        elif not self._take(piece[:last]):
-            self._rest, self._text = b"", [bytes(piece)]
-        else:
-            self._rest = bytes(piece[last:])
+        return piece[_LONGEST_PREFIX:]
 
-    def _take(self, groups: bytes | memoryview, *, ends: bool = False) -> bool:
-        """Decode whole groups; False where they are not base64, or padded before the end."""
-        if groups[-1:] == b"=" and not ends:
-            return False
-        assert self._decoded is not None
-        try:
-            self._decoded.write(pybase64.b64decode(groups, validate=True))
-        except (binascii.Error, ValueError):
-            return False
-        return True
+
+def _decode(groups: bytes | memoryview) -> bytes:
+    """Whole groups that others follow; raises ValueError where they are not base64, or padded."""
+    if groups[-1:] == b"=":
+        raise ValueError("padded before its end")
+    return pybase64.b64decode(groups, validate=True)
 
 
 def _whole(decoded: io.BytesIO) -> bytes:

@@ -34,6 +34,9 @@ T = TypeVar("T")
 
 _Job = Callable[[sqlite3.Connection], Any]
 _OF_THIS_RUN = "UPDATE items SET run = (SELECT value FROM meta WHERE name = 'run') WHERE key = ?"
+_SPEND = (
+    "INSERT INTO meta VALUES ('spent', ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+)
 _WRITE = "REPLACE INTO items VALUES (?, ?, ?, ?, ?, (SELECT value FROM meta WHERE name = 'run'))"
 
 
@@ -176,4 +179,4 @@ def _do_group(
 
 
 def _spend(database: sqlite3.Connection, images: int) -> None:
-    set_value(database, "spent", (get_value(database, "spent") or 0) + images)
+    database.execute(_SPEND, (images,))
