@@ -19,6 +19,7 @@ from yarl import URL
 
 from ..core.key import Key
 from ..core.links import as_written, check_link, is_private, refused_link
+from ..deadline import Deadline
 from ..errors import (
     APIConnectionError,
     APIError,
@@ -41,6 +42,7 @@ _READ_AT_ONCE = 128 * 2**10
 _KEPT_BY_MALLOC = 8 * 2**20
 _ERROR_BODY_BYTES = 64 * 2**10
 _MAX_LINK_HOPS = 5
+_UNTIMED = aiohttp.ClientTimeout()  # Deadline sees to it
 _USER_AGENT = f"asi-image-async/{version('asi_image_async')} aiohttp/{aiohttp.__version__}"
 
 
@@ -104,7 +106,7 @@ class Transport:
     ) -> None:
         self._endpoint = URL(base_url) / "image" / "generate"
         self.key = Key(api_key)
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._timeout = timeout
         self._max_bytes = max_response_bytes
         self._given = http
         self._own: aiohttp.ClientSession | None = None
@@ -150,25 +152,29 @@ class Transport:
             "Idempotency-Key": idempotency_key,
             "User-Agent": _USER_AGENT,
         }
+        response: aiohttp.ClientResponse | None = None
+        said = bytearray()
         try:
-            async with client.post(
-                self._endpoint,
-                data=payload,
-                headers=headers,
-                timeout=self._timeout,
-                allow_redirects=False,
-                raise_for_status=False,
-            ) as response:
-                if response.status < 300:
-                    await self._read(response, feed)
-                    return Response(response.status, response.headers)
-                # Before it is cut short, or half a key could be left. A reply that may hold a picture is
-                # never touched.
-                said = self.key.hide(await _read_some(response))
-                return Response(response.status, response.headers, said)
+            with Deadline(self._timeout):
+                async with client.post(
+                    self._endpoint,
+                    data=payload,
+                    headers=headers,
+                    timeout=_UNTIMED,
+                    allow_redirects=False,
+                    raise_for_status=False,
+                ) as response:
+                    if response.status < 300:
+                        await self._read(response, feed)
+                        return Response(response.status, response.headers)
+                    await _read_some(response, said)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            _forget_key(error)
-            raise self._translate(error, maybe_billed=payload.sent) from error
+            if response is None or response.status < 300:
+                _forget_key(error)
+                raise self._translate(error, maybe_billed=payload.sent) from error
+        # The status counts even where the body is cut, too long or late. The key goes before an error is cut
+        # short, or half of it could be left; a reply that may hold a picture is never touched.
+        return Response(response.status, response.headers, self.key.hide(bytes(said)))
 
     async def fetch(self, url: str) -> bytes:
         """Get a picture that a reply links to, without the key, within the same size bound.
@@ -177,30 +183,33 @@ class Transport:
         base URL's host is the same; every redirect is checked again. Raises InvalidResponseError for a
         link that is refused, APIConnectionError where it cannot be read.
         """
-        link = url
         try:
-            for _ in range(_MAX_LINK_HOPS):
-                if self.key.hide(link) != link:
-                    raise refused_link(self.key.hide(link), "it has the key in it")
-                target = as_written(link)
-                check_link(target, self._endpoint)
-                async with self._client_for(target).get(
-                    target, timeout=self._timeout, allow_redirects=False, raise_for_status=False
-                ) as response:
-                    if response.status == 200:
-                        return await self._read_whole(response)
-                    location = response.headers.get("Location")
-                    if not 300 <= response.status < 400 or location is None:
-                        raise APIConnectionError(
-                            f"the picture's link answered {response.status}: {target}",
-                            maybe_billed=True,
-                        )
-                    link = urljoin(link, location)
+            with Deadline(self._timeout):
+                return await self._follow(url)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             if isinstance(error, ValueError) and not isinstance(error, OSError):  # a bad certificate is both
                 raise refused_link(url, "it is not a web address") from error
             failed = self._translate(error, maybe_billed=True)
             raise type(failed)(f"{failed} (the picture's link: {url})", maybe_billed=True) from error
+
+    async def _follow(self, url: str) -> bytes:
+        link = url
+        for _ in range(_MAX_LINK_HOPS):
+            if self.key.hide(link) != link:
+                raise refused_link(self.key.hide(link), "it has the key in it")
+            target = as_written(link)
+            check_link(target, self._endpoint)
+            async with self._client_for(target).get(
+                target, timeout=_UNTIMED, allow_redirects=False, raise_for_status=False
+            ) as response:
+                if response.status == 200:
+                    return await self._read_whole(response)
+                location = response.headers.get("Location")
+                if not 300 <= response.status < 400 or location is None:
+                    raise APIConnectionError(
+                        f"the picture's link answered {response.status}: {target}", maybe_billed=True
+                    )
+                link = urljoin(link, location)
         raise InvalidResponseError(f"the picture's link redirects too often: {url}", maybe_billed=True)
 
     def _client_for(self, target: URL) -> aiohttp.ClientSession:
@@ -248,26 +257,17 @@ class Transport:
 
     def _translate(self, error: Exception, *, maybe_billed: bool) -> APIError:
         if isinstance(error, TimeoutError):
-            return APITimeoutError(
-                f"no whole reply within {self._timeout.total:g} s", maybe_billed=maybe_billed
-            )
+            return APITimeoutError(f"no whole reply within {self._timeout:g} s", maybe_billed=maybe_billed)
         return APIConnectionError(_said(error), maybe_billed=maybe_billed)
 
 
-async def _read_some(response: aiohttp.ClientResponse) -> bytes:
-    """The beginning of an error's body; the status counts even where the body is cut or too long."""
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in response.content.iter_any():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > _ERROR_BODY_BYTES:
-                response.close()
-                break
-    except (TimeoutError, aiohttp.ClientError):
-        pass
-    return b"".join(chunks)
+async def _read_some(response: aiohttp.ClientResponse, said: bytearray) -> None:
+    """The beginning of an error's body, which may be cut at any moment."""
+    async for chunk in response.content.iter_any():
+        said += chunk
+        if len(said) > _ERROR_BODY_BYTES:
+            response.close()
+            return
 
 
 def _said(error: Exception) -> str:
