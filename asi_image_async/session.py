@@ -120,7 +120,7 @@ class ImageSession:
             for limit in self._limits or ()
             if limit.shared is not None
         ]
-        self._open = Gate(self._limits, self._width, self._tell, shared), transport
+        self._open = Gate(self._limits, self._width, self._tell, shared, self._policy.max_wait), transport
         return self
 
     async def __aexit__(

@@ -27,6 +27,7 @@ from asi_image_async.errors import (
     NotFoundError,
     PermissionDeniedError,
     QuotaExceededError,
+    RateLimitError,
     ServerError,
 )
 from asi_image_async.events import RequestStarted, RequestSucceeded, RetryScheduled
@@ -44,6 +45,17 @@ async def test_a_prompt_becomes_a_picture(service: Service, session: ImageSessio
     assert generation.created == datetime(2025, 7, 29, 12, 42, 37, tzinfo=UTC)
     assert generation.attempts == 1
     assert generation.raw["data"][0].keys() == {"b64_json"}
+
+
+async def test_when_the_service_asks_for_an_hour_nobody_waits_for_it_unsaid(service: Service) -> None:
+    service.says(lambda: reply({"error": "later"}, 429, Retry_After="3600"))
+    async with ImageSession(KEY, base_url=service.base_url) as session:
+        asked = [session.generate(f"cat {number}") for number in range(6)]
+        errors = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
+        with pytest.raises(RateLimitError, match="has asked for a wait of 3"):
+            await session.generate("another cat")
+    assert [type(error) for error in errors] == [RateLimitError] * 6
+    assert len(service.bodies) == 2  # what has no sign of a limit yet begins with two
 
 
 async def test_the_key_goes_in_the_header_without_quotes_and_blanks(service: Service) -> None:

@@ -115,6 +115,11 @@ class Pace:
         return self._per * slack / self._n if self._n else 0.0
 
     @property
+    def asked_until(self) -> float:
+        """Until when the service has asked to send nothing."""
+        return self._floor
+
+    @property
     def learnt(self) -> tuple[float, float] | None:
         """What refusals taught: so many requests in so many seconds; None is nothing."""
         return (self._n, self._per) if self._n else None

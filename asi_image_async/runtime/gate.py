@@ -12,6 +12,7 @@ import anyio
 from aiolimiter import AsyncLimiter
 
 from ..core.pace import Pace, Turn
+from ..errors import RateLimitError
 from ..events import Event, RateChanged, Throttled, WaitStarted
 from ..policies import RateLimit
 from ..protocols import Limiter
@@ -31,6 +32,7 @@ class Gate:
 
     `limits` None: nothing was told, so the pace is learnt. `shared`: those that others keep too. What
     becomes of each turn is told back with `succeeded`, `refused` and `failed`, and then `leave`.
+    `patience`: the longest wait, in seconds, that the service may ask for.
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class Gate:
         max_concurrency: int,
         tell: Callable[[Event], None],
         shared: Sequence[Limiter] = (),
+        patience: float = math.inf,
     ) -> None:
         self._shared = shared
+        self._patience = patience
         self._slots: dict[int, float] = {}  # reserved and not yet used
         self.pace = Pace(limits, max_concurrency)
         self._places = anyio.Semaphore(max_concurrency, fast_acquire=True)
@@ -72,7 +76,7 @@ class Gate:
         return self.pace.grant(now)
 
     async def enter(self) -> Turn:
-        """Wait for a place and a turn."""
+        """Wait for a place and a turn. Raises RateLimitError where the service asked for too long a wait."""
         await self._places.acquire()
         since = self.now()
         try:
@@ -115,6 +119,7 @@ class Gate:
         told = spaced = reserved = False
         while True:
             now = self.now()
+            self._look_at_the_end(now)
             opens_at = self.pace.opens_at(now)
             if opens_at > now:
                 if not told and opens_at - now > _WORTH_TELLING:
@@ -134,6 +139,17 @@ class Gate:
             else:
                 self._slots.clear()
                 return self.pace.grant(now, waited=now - since)
+
+    def _look_at_the_end(self, now: float) -> None:
+        """Whoever stands here when another is told to come back in an hour is told so too."""
+        left = self.pace.asked_until - now
+        if left > self._patience:
+            raise RateLimitError(
+                f"not sent, as the service has asked for a wait of {left:.0f} s",
+                status=429,
+                retry_after=left,
+                hint="Ask again then, or raise RetryPolicy(max_wait=).",
+            )
 
     async def _reserve(self) -> None:
         """Wait for a slot of every limit that others keep too.

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from asi_image_async import RateLimit, RetryPolicy
 from asi_image_async.core.pace import margin
+from asi_image_async.errors import RateLimitError
 from asi_image_async.events import Event, RateChanged, Throttled, WaitStarted
 from asi_image_async.runtime.gate import Gate
 
@@ -190,6 +191,32 @@ def test_a_shared_slot_that_was_waited_for_in_vain_is_the_next_ones() -> None:
         return times + await enter_all(door, 2)
 
     assert on_a_fake_clock(main()) == pytest.approx([0, 1, 2], abs=0.01)
+
+
+def test_a_wait_that_is_longer_than_anybodys_patience_is_told_to_everyone_who_stands_there() -> None:
+    async def main() -> tuple[list[tuple[float, float | None]], float]:
+        door = Gate([RateLimit(1, per=60)], 100, lambda _: None, patience=300)
+        first, told = await door.enter(), []
+        door.sent(first)
+
+        async def one() -> None:
+            with pytest.raises(RateLimitError) as raised:
+                await door.enter()
+            told.append((door.now(), raised.value.retry_after))
+
+        async with anyio.create_task_group() as group:
+            for _ in range(3):
+                group.start_soon(one)
+            await anyio.sleep(1)
+            await door.refused(first, 3600)
+        await anyio.sleep(3000)
+        await one()
+        await anyio.sleep(400)
+        return told, await enter(door)
+
+    told, through = on_a_fake_clock(main())
+    assert told == [pytest.approx((1, 3600), abs=0.01)] * 3 + [pytest.approx((3001, 600), abs=0.01)]
+    assert 3601 < through < 3600 + 2 * (60 + margin(60))
 
 
 # The gate before services that are strict in one way or another
