@@ -13,7 +13,9 @@ from ..core.naming import file_stem
 from ..errors import ConfigurationError, SinkError
 from ..models import Generation, Image, ImageRequest
 from ..progress import Progress
+from ..session import ImageSession
 from .display import Display, OneView
+from .interrupts import Interrupts
 from .loop import run_loop
 from .service import ServiceOptions, open_session
 from .spare import save_elsewhere
@@ -41,36 +43,65 @@ def generate(options: GenerateOptions) -> int:
     fields = {name: value for name, value in given.items() if value is not None}
     request = ImageRequest.of(options.prompt, **fields)
     _check(options.output)
-    for path in run_loop(_paths(options, request)):
+    paths, interrupted = run_loop(_finish(options, request))
+    for path in paths:
         print_line(str(path))
-    return 0
+    return interrupted or 0
 
 
-async def _paths(options: GenerateOptions, request: ImageRequest) -> list[Path]:
-    voice = Voice()
-    generation = await _ask(options.service, request, voice)
-    stem = Path(options.output) if options.output else Path(_readable(request))
-    paths = []
-    for number, image in enumerate(generation.images, 1):
-        wanted = stem if number == 1 else stem.with_stem(f"{stem.stem}-{number}")
-        paths.append(await _save(voice, image, wanted, chosen=options.output is not None))
-    return paths
-
-
-async def _ask(service: ServiceOptions, request: ImageRequest, voice: Voice) -> Generation:
-    progress = Progress(1)
-    async with open_session(service, progress) as session:
-        if service.emulate:
+async def _finish(options: GenerateOptions, request: ImageRequest) -> tuple[list[Path], int | None]:
+    """The pictures' paths, and the exit status where it was interrupted."""
+    voice, progress = Voice(), Progress(1)
+    display = Display(voice, OneView(progress))
+    async with open_session(options.service, progress) as session:
+        if options.service.emulate:
             voice.say(
                 "this is a drawing by the emulator on this machine, not a picture of the service", "magenta"
             )
-        with Display(voice, OneView(progress)):
+        asked = asyncio.ensure_future(_ask(session, request))
+
+        def drain() -> None:
+            session.drain()
+            if progress.in_flight:
+                display.say("stopping: the picture in flight is being finished; Ctrl-C again to stop now")
+
+        def cancel() -> None:
+            display.stop()
+            asked.cancel()
+
+        with Interrupts(drain, cancel) as interrupts:
             try:
-                return await session.generate(request)
+                with display:
+                    generation = await asked
             except asyncio.CancelledError:
+                if not interrupts.twice:
+                    raise
+                generation = None
                 if progress.in_flight:
                     voice.say("the request was in flight: it may have been billed", "yellow")
-                raise
+            if generation is None:
+                voice.say("interrupted")
+                return [], interrupts.status
+            return await _save_all(voice, generation, request, options.output), interrupts.status
+
+
+async def _ask(session: ImageSession, request: ImageRequest) -> Generation | None:
+    """None where it was interrupted before it was sent."""
+    async with session.stream([request]) as outcomes:
+        async for outcome in outcomes:
+            return outcome.unwrap()
+    return None
+
+
+async def _save_all(
+    voice: Voice, generation: Generation, request: ImageRequest, output: str | None
+) -> list[Path]:
+    stem = Path(output) if output else Path(_readable(request))
+    paths = []
+    for number, image in enumerate(generation.images, 1):
+        wanted = stem if number == 1 else stem.with_stem(f"{stem.stem}-{number}")
+        paths.append(await _save(voice, image, wanted, chosen=output is not None))
+    return paths
 
 
 def _check(output: str | None) -> None:

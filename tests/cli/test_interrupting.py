@@ -124,17 +124,64 @@ def test_ctrl_c_while_prompts_are_typed_leaves_no_traceback(start: Start, asi_em
     assert not Path("out").exists()
 
 
+@slow
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
+def test_one_picture_that_is_in_flight_is_finished_and_kept(
+    start: Start, asi_emulator: Emulator, number: signal.Signals, status: int
+) -> None:
+    process = start("generate", "a fox", terminal=True, stdout=subprocess.PIPE)
+    in_flight(asi_emulator, 1)
+    process.send(number)
+    process.until("stopping: the picture in flight is being finished; Ctrl-C again to stop now")
+    ended = process.end()
+    assert (ended.status, ended.out) == (status, "a-fox.jpg\n")
+    assert Path("a-fox.jpg").stat().st_size == 20_000
+    assert "Traceback" not in ended.err
+
+
 @never
-def test_ctrl_c_while_one_picture_is_awaited_says_that_it_may_have_been_billed(
+def test_ctrl_c_twice_while_one_picture_is_awaited_says_that_it_may_have_been_billed(
     start: Start, asi_emulator: Emulator
 ) -> None:
     process = start("generate", "a fox", terminal=True)
     in_flight(asi_emulator, 1)
     process.type(CTRL_C)
+    process.until("stopping:")
+    process.type(CTRL_C)
     ended = process.end()
     assert ended.status == 130
     assert "may have been billed" in ended.err
     assert "Traceback" not in ended.err
+
+
+@pytest.mark.asi_emulator(rate_limit=[(1, 60)], canned=20_000)
+def test_ctrl_c_while_one_picture_waits_for_its_turn_ends_at_once(
+    asi_image: Run, start: Start, asi_emulator: Emulator
+) -> None:
+    assert asi_image("generate", "a fox").status == 0
+    process = start("generate", "an owl", terminal=True)
+    process.until("next try in")
+    process.type(CTRL_C)
+    ended = process.end()
+    assert (ended.status, asi_emulator.billed) == (130, 1)
+    assert "interrupted" in ended.err
+    assert "billed" not in ended.err
+
+
+@pytest.mark.asi_emulator(canned=2_000_000, latency=0.5)
+def test_a_command_that_stands_still_for_longer_than_its_timeout_loses_no_picture(
+    start: Start, asi_emulator: Emulator, prompts: Path
+) -> None:
+    process = start("batch", prompts, "--out", "out", "--concurrency", 3, "--timeout", 1, "--json")
+    in_flight(asi_emulator, 2)
+    process.send(signal.SIGSTOP)  # as Ctrl-Z does
+    time.sleep(2.5)
+    process.send(signal.SIGCONT)
+    ended = process.end()
+    assert (ended.status, ended.json["succeeded"], ended.json["unknown"]) == (0, 3, 0)
+    assert asi_emulator.billed == 3
 
 
 @slow
