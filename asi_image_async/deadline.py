@@ -9,7 +9,7 @@ __all__ = ["Deadline"]
 
 # A loop that comes so many seconds late was stopped (Ctrl-Z) or held up; and how many more it is given, as a
 # reply may lie there to be read.
-_STOOD_STILL = 1.0
+_STOOD_STILL = 0.5
 _GRACE = 5.0
 
 

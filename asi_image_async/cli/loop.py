@@ -22,7 +22,9 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
     finally:
         with _ctrl_c_deferred():  # it would leave the loop half closed, and what was done be told as a bug
-            runner.close()
+            # Where it came in the loop's own last lines, that believes to be running, and cannot be closed.
+            if not runner.get_loop().is_running():
+                runner.close()
             del runner, main
             gc.collect()  # in the middle of a destructor, later, it would be printed and lost
 

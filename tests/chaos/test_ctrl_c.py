@@ -172,7 +172,7 @@ def test_ctrl_c_while_python_ends_is_quiet(start: Start) -> None:
 # --- stopped for a while, as by Ctrl-Z
 
 
-@pytest.mark.asi_emulator(canned=2000, latency=0.2)
+@pytest.mark.asi_emulator(canned=2_000_000, latency=0.2)
 @pytest.mark.parametrize("timeout", [60.0, 0.8], ids=["within the time of a request", "for longer than that"])
 def test_a_run_that_is_stopped_and_goes_on_later_loses_nothing(
     start: Start, asi_emulator: Emulator, timeout: float
@@ -183,15 +183,11 @@ def test_a_run_that_is_stopped_and_goes_on_later_loses_nothing(
     process = start(*line)
     in_flight(asi_emulator, WIDTH)
     process.send(signal.SIGSTOP)
-    time.sleep(scaled(1.2, 3.0))
+    time.sleep(scaled(1.7, 3.0))
     process.send(signal.SIGCONT)
     ended = process.end()
-    unknown = ended.json["unknown"]
-    assert ended.json["succeeded"] + unknown == len(prompts)
-    assert unknown <= (0 if timeout > 10 else WIDTH)
-    assert start(*line).end().status == 0
+    assert (ended.status, ended.json["succeeded"], ended.json["unknown"]) == (0, len(prompts), 0)
     asyncio.run(everything_agrees(Path("out"), prompts))
-    assert asi_emulator.billed == len(prompts) + unknown
-    if timeout > 10:
-        fault = "stopped for seconds in mid-run, as by Ctrl-Z"
-        Figures(fault=fault, tries=1, delivered=len(prompts), lost=0, billed_twice=0).tell()
+    assert asi_emulator.billed == len(prompts)
+    fault = "stopped for seconds in mid-run, as by Ctrl-Z"
+    Figures(fault=fault, tries=1, delivered=len(prompts), lost=0, billed_twice=0).tell()

@@ -41,7 +41,7 @@ async def again_at_full_width(
     line: Line, client: ImageSession, prompts: Iterable[str], width: int = WIDTH
 ) -> list[Generation]:
     """Ask for these on a good line: as many at once as ever, whatever became of the connections before."""
-    asked, slow = [], 0.8
+    asked, slow = [], 0.5
 
     def slowly(number: int, request: bytes) -> Passage:
         asked.append(time.monotonic())

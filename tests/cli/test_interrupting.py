@@ -170,20 +170,6 @@ def test_ctrl_c_while_one_picture_waits_for_its_turn_ends_at_once(
     assert "billed" not in ended.err
 
 
-@pytest.mark.asi_emulator(canned=2_000_000, latency=0.5)
-def test_a_command_that_stands_still_for_longer_than_its_timeout_loses_no_picture(
-    start: Start, asi_emulator: Emulator, prompts: Path
-) -> None:
-    process = start("batch", prompts, "--out", "out", "--concurrency", 3, "--timeout", 1, "--json")
-    in_flight(asi_emulator, 2)
-    process.send(signal.SIGSTOP)  # as Ctrl-Z does
-    time.sleep(2.5)
-    process.send(signal.SIGCONT)
-    ended = process.end()
-    assert (ended.status, ended.json["succeeded"], ended.json["unknown"]) == (0, 3, 0)
-    assert asi_emulator.billed == 3
-
-
 @slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=["as in a shell's `&`", "as by nohup"])
 def test_a_signal_that_the_process_was_started_to_ignore_stays_ignored(
