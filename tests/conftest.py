@@ -11,8 +11,10 @@ from service import Service, serving
 from asi_image_async import ImageSession
 
 pytest_plugins = ["pytester"]
-if hasattr(signal, "SIGHUP"):  # programs inherit that it is ignored, where the tests are run by nohup
+# Programs inherit that one is ignored, where the tests are run by nohup or in the background.
+if hasattr(signal, "SIGHUP"):
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+signal.signal(signal.SIGINT, signal.default_int_handler)
 KEY = "sk_test_0123456789abcdef"
 
 

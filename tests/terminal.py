@@ -71,12 +71,12 @@ class Process:
         if not crowded:
             self.stay_alone()
 
-    def until(self, text: str) -> str:
+    def until(self, text: str, *, seconds: float = SECONDS) -> str:
         """Read standard error until it has the text."""
-        deadline = time.monotonic() + SECONDS
+        deadline = time.monotonic() + seconds
         while text not in self.shown:
             assert time.monotonic() < deadline, self.shown
-            if not self._read():
+            if not self._read(seconds):
                 raise AssertionError(f"ended without {text!r}: {self.shown}")
         return self.shown
 
@@ -121,8 +121,8 @@ class Process:
             pass
         return Ended(out=self.wait(), status=self.process.returncode, err=self.shown)
 
-    def _read(self) -> bool:
-        ready, _, _ = select.select([self._reader], [], [], SECONDS)
+    def _read(self, seconds: float = SECONDS) -> bool:
+        ready, _, _ = select.select([self._reader], [], [], seconds)
         assert ready, f"it hangs: {self.shown}"
         try:
             data = os.read(self._reader, 65536)

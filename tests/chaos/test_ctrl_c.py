@@ -117,7 +117,7 @@ def test_ctrl_c_at_any_moment_loses_nothing_and_buys_again_only_what_it_told_as_
     delivered = sum(len(whole_pictures(lane.out)) for lane in lanes)
     unknown = sum(lane.unknown for lane in lanes)
     again = asi_emulator.billed - delivered
-    assert sum(lane.stopped for lane in lanes) > LANES * TRIES / 3  # in mid-run, and not before or after
+    assert sum(lane.stopped for lane in lanes) > LANES * TRIES / 10  # in mid-run, and not before or after
     assert delivered == LANES * COUNT
     assert again <= unknown
     Figures(
