@@ -22,7 +22,7 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
         return runner.run(main)
     finally:
         with _ctrl_c_deferred():  # it would leave the loop half closed, and what was done be told as a bug
-            # Where it came in the loop's own last lines, that believes to be running, and cannot be closed.
+            # Where it came in its own last lines, the loop takes itself to be running, and cannot be closed.
             if not runner.get_loop().is_running():
                 runner.close()
             del runner, main

@@ -119,7 +119,7 @@ class Gate:
         told = spaced = reserved = False
         while True:
             now = self.now()
-            self._look_at_the_end(now)
+            self._check_patience(now)
             opens_at = self.pace.opens_at(now)
             if opens_at > now:
                 if not told and opens_at - now > _WORTH_TELLING:
@@ -140,7 +140,7 @@ class Gate:
                 self._slots.clear()
                 return self.pace.grant(now, waited=now - since)
 
-    def _look_at_the_end(self, now: float) -> None:
+    def _check_patience(self, now: float) -> None:
         """Whoever stands here when another is told to come back in an hour is told so too."""
         left = self.pace.asked_until - now
         if left > self._patience:
