@@ -52,7 +52,7 @@ def file_stem(request: ImageRequest, occurrence: int) -> str:
     """
     key = item_key(digest(request), occurrence)
     unique = base64.b32encode(key[:8]).decode("ascii").lower()[:12]
-    words = (_slug(request.id[:_READ]) if request.id else "") or _slug(request.prompt[:_READ])
+    words = _slug((request.id or "")[:_READ]) or _slug(request.prompt[:_READ])
     room = _STEM_BYTES - len(unique) - 1
     words = _cut(words, min(room, 80))
     return f"{words}-{unique}" if words else unique
