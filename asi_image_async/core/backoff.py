@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from ..errors import (
     APIConnectionError,
@@ -36,8 +36,7 @@ class Money(Enum):
 _NOT_NOW = frozenset({408, 425, 429, 503})
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """`money`: see Money. `delay`: seconds until the next try at the earliest, None for no other try."""
 
     money: Money

@@ -6,8 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
@@ -96,8 +95,7 @@ async def pump(
         work.handover.close()
 
 
-@dataclass(frozen=True)
-class _Result(Generic[R]):
+class _Result(NamedTuple, Generic[R]):
     """What a call came to, on its way from its slot to the reader."""
 
     value: R | None = None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import version
+from typing import NamedTuple
 from urllib.parse import urljoin
 
 import aiohttp
@@ -43,11 +44,9 @@ _KEPT_BY_MALLOC = 8 * 2**20
 _ERROR_BODY_BYTES = 64 * 2**10
 _MAX_LINK_HOPS = 5
 _UNTIMED = aiohttp.ClientTimeout()  # Deadline sees to it
-_USER_AGENT = f"asi-image-async/{version('asi_image_async')} aiohttp/{aiohttp.__version__}"
 
 
-@dataclass(frozen=True)
-class Response:
+class Response(NamedTuple):
     """The end of a reply: its headers are looked up without regard to case, `body` is that of an error."""
 
     status: int
@@ -150,7 +149,7 @@ class Transport:
             "Authorization": self.key.authorization,
             "Accept": "application/json",
             "Idempotency-Key": idempotency_key,
-            "User-Agent": _USER_AGENT,
+            "User-Agent": _user_agent(),
         }
         response: aiohttp.ClientResponse | None = None
         said = bytearray()
@@ -226,7 +225,7 @@ class Transport:
             self._links = aiohttp.ClientSession(
                 connector=_Connector(limit=0, keepalive_timeout=_KEEP_ALIVE, resolver=resolver),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": _USER_AGENT},
+                headers={"User-Agent": _user_agent()},
             )
         return self._links
 
@@ -259,6 +258,11 @@ class Transport:
         if isinstance(error, TimeoutError):
             return APITimeoutError(f"no whole reply within {self._timeout:g} s", maybe_billed=maybe_billed)
         return APIConnectionError(_said(error), maybe_billed=maybe_billed)
+
+
+@cache
+def _user_agent() -> str:
+    return f"asi-image-async/{version('asi_image_async')} aiohttp/{aiohttp.__version__}"
 
 
 async def _read_some(response: aiohttp.ClientResponse, said: bytearray) -> None:

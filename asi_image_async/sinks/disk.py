@@ -7,9 +7,8 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar, get_args
+from typing import IO, Any, Literal, NamedTuple, TypeVar, get_args
 
 from pydantic_core import from_json, to_json
 
@@ -44,8 +43,7 @@ _HINTS = {
 }
 
 
-@dataclass(frozen=True)
-class _Stored:
+class _Stored(NamedTuple):
     """Pictures that have their names, and the lines that are due for them."""
 
     lines: bytes

@@ -30,10 +30,12 @@ for name in {}:
 import pydantic
 pydantic.create_model("First")
 """
-_TIMED = """
+_TIMED = f"""
 import time; began = time.process_time()
-{}
-print(time.process_time() - began)
+{{}}
+there = time.process_time()
+{_IMPORT}
+print(there - began, time.process_time() - there)
 """
 
 
@@ -59,13 +61,12 @@ def import_time(_: str) -> dict[str, Any]:
     code = f"import sys; {_IMPORT}; print(*sys.modules, sep='\\n')"
     loaded = _run("-c", code).split()
     others = [name for name in loaded if name.partition(".")[0] not in ("asi_image_async", "__main__")]
-    whole, without = [], []
-    for _again in range(9):
-        whole.append(float(_run("-c", _TIMED.format(_IMPORT))))
-        without.append(float(_run("-c", _TIMED.format(_OTHERS.format(others)))))
+    timed = _TIMED.format(_OTHERS.format(others))
+    took = [[float(seconds) * 1000 for seconds in _run("-c", timed).split()] for _again in range(9)]
+    before, ours = map(median, zip(*took, strict=True))
     return {
-        "import_ms": (median(whole) - median(without)) * 1000,
-        "import_whole_ms": median(whole) * 1000,
+        "import_ms": ours,
+        "import_whole_ms": before + ours,
         "extras_loaded": sorted(_EXTRAS & set(loaded)),
     }
 

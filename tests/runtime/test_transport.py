@@ -9,7 +9,6 @@ import tracemalloc
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -59,7 +58,7 @@ async def post(base_url: str, **settings: Any) -> Response:
         response = await transport.post(
             b'{"prompt": "a cat"}', "a key of its own", lambda piece, _: pieces.append(piece)
         )
-    return replace(response, body=response.body + b"".join(pieces))
+    return response._replace(body=response.body + b"".join(pieces))
 
 
 async def fetch(url: str, base_url: str = ELSEWHERE, **settings: Any) -> bytes:

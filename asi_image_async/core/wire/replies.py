@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import from_json, to_json
 
@@ -26,15 +25,13 @@ _MOST_COMMAS = 10_000
 _LARGEST_LENIENT = 8 * 2**20
 
 
-@dataclass(frozen=True)
-class Link:
+class Link(NamedTuple):
     """A picture that is somewhere else."""
 
     url: str
 
 
-@dataclass(frozen=True)
-class Reply:
+class Reply(NamedTuple):
     """A reply with at least one picture: each is its bytes, base64 text, a data URL, or a Link."""
 
     pictures: tuple[bytes | str | Link, ...]

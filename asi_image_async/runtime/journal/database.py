@@ -5,10 +5,9 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from ...core.naming import item_key
 from ...errors import JournalError
@@ -86,8 +85,7 @@ class State(StrEnum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True)
-class Claim:
+class Claim(NamedTuple):
     """An item of this run: its key, how often its request stood before it, and what is known of it."""
 
     key: bytes

@@ -6,8 +6,8 @@ import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from ...errors import JournalError
 from .database import SEEN, State, check, claim, get_value, named, reading
@@ -15,8 +15,7 @@ from .database import SEEN, State, check, claim, get_value, named, reading
 __all__ = ["JournalSummary", "count_states", "find_missing", "read_summary"]
 
 
-@dataclass(frozen=True)
-class JournalSummary:
+class JournalSummary(NamedTuple):
     """What a journal knows of the last list that was run.
 
     `total`: its items, None if it was never counted. `earlier`: done for other lists. `spent`: images bought
