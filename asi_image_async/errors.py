@@ -48,7 +48,7 @@ class APIError(AsiImageError):
     """The request was made and did not end in pictures.
 
     `maybe_billed`: the work may have been done and charged, since the request went out and no whole
-    answer came back. `attempts`: how many times it was tried.
+    answer came back. `attempts`: how many times it was tried, 0 where its turn never came.
     """
 
     default_hint = "Try again later."

@@ -37,13 +37,15 @@ __all__ = ["Books", "Exchange", "Item"]
 class Item:
     """A request on its way, with the key that it carries on every attempt.
 
-    `in_flight` is true while an attempt may be at the service; after a cancellation it tells whether the
-    work may have been billed. `unknown`: what became of the attempts before that may have been.
+    `attempts`: how often it was tried. `in_flight` is true while an attempt may be at the service; after a
+    cancellation it tells whether the work may have been billed. `unknown`: what became of the attempts before
+    that may have been.
     """
 
     request: ImageRequest
     idempotency_key: str
     occurrence: int = 0
+    attempts: int = 0
     in_flight: bool = False
     unknown: list[APIError] = field(default_factory=list)
 
@@ -91,14 +93,13 @@ class Exchange:
     async def _ask(self, item: Item, brake: Brake) -> Generation:
         body = encode_request(item.request)
         started = self._gate.now()
-        attempt = 1
         while True:
             try:
                 async with self._books.attempt(item) if self._books else nullcontext():
-                    reply, images = await self._attempt(item, body, attempt, brake)
+                    reply, images = await self._attempt(item, body, brake)
             except APIError as error:
-                error.attempts = attempt
-                delay = self._delay(item, error, attempt)
+                error.attempts = item.attempts
+                delay = self._delay(item, error)
                 if error.maybe_billed:
                     item.unknown.append(error)
                 if delay is None:
@@ -106,7 +107,6 @@ class Exchange:
                     raise
                 with brake.stops():
                     await anyio.sleep(delay)
-                attempt += 1
             else:
                 said = reply.revised_prompt, reply.request_id, reply.raw
                 revised_prompt, request_id, raw = self._transport.key.hide(said)
@@ -116,21 +116,20 @@ class Exchange:
                     created=reply.created,
                     revised_prompt=revised_prompt,
                     request_id=request_id,
-                    attempts=attempt,
+                    attempts=item.attempts,
                     elapsed=self._gate.now() - started,
                     raw=raw,
                     occurrence=item.occurrence,
                 )
 
-    async def _attempt(
-        self, item: Item, body: bytes, attempt: int, brake: Brake
-    ) -> tuple[Reply, tuple[Image, ...]]:
+    async def _attempt(self, item: Item, body: bytes, brake: Brake) -> tuple[Reply, tuple[Image, ...]]:
         turn = await self._turn(brake)
         try:
             if self._books:
                 await self._books.sent()
+            item.attempts += 1
             item.in_flight = True  # and still true where this is cancelled
-            self._tell(RequestStarted(item.request, attempt, turn.waited))
+            self._tell(RequestStarted(item.request, item.attempts, turn.waited))
             reply, images, size = await self._exchange(item, body, turn)
             item.in_flight = False
             self._gate.succeeded(turn)
@@ -138,13 +137,13 @@ class Exchange:
             item.in_flight = False
             self._transport.key.forget(error)
             elapsed = self._gate.now() - turn.granted
-            self._tell(RequestFailed(item.request, attempt, elapsed, error))
-            await self._tell_gate(turn, error, attempt)
+            self._tell(RequestFailed(item.request, item.attempts, elapsed, error))
+            await self._tell_gate(turn, error, item.attempts)
             raise
         finally:
             self._gate.leave(turn)
         elapsed = self._gate.now() - turn.granted
-        self._tell(RequestSucceeded(item.request, attempt, elapsed, size, len(images)))
+        self._tell(RequestSucceeded(item.request, item.attempts, elapsed, size, len(images)))
         return reply, images
 
     async def _turn(self, brake: Brake) -> Turn:
@@ -193,10 +192,10 @@ class Exchange:
         else:  # the service looked at it, so no limit stood in its way
             self._gate.succeeded(turn)
 
-    def _delay(self, item: Item, error: APIError, attempt: int) -> float | None:
-        delay = judge(error, attempt, self._policy, random.random()).delay
+    def _delay(self, item: Item, error: APIError) -> float | None:
+        delay = judge(error, item.attempts, self._policy, random.random()).delay
         if delay is not None:
-            self._tell(RetryScheduled(item.request, attempt, delay, error))
+            self._tell(RetryScheduled(item.request, item.attempts, delay, error))
             if isinstance(error, RateLimitError):
                 return 0.0  # the gate has closed for everyone, this item included
         return delay

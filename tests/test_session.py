@@ -56,6 +56,9 @@ async def test_when_the_service_asks_for_an_hour_nobody_waits_for_it_unsaid(serv
             await session.generate("another cat")
     assert [type(error) for error in errors] == [RateLimitError] * 6
     assert len(service.bodies) == 2  # what has no sign of a limit yet begins with two
+    assert (
+        sorted(error.attempts for error in errors if isinstance(error, RateLimitError)) == [0] * 4 + [1] * 2
+    )
 
 
 async def test_the_key_goes_in_the_header_without_quotes_and_blanks(service: Service) -> None:
