@@ -6,7 +6,7 @@ import base64
 import json
 import math
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from multidict import CIMultiDict
 from pydantic_core import to_json
@@ -122,6 +122,7 @@ _said = st.sampled_from(
     body=bodies() | st.binary(max_size=40),
     now=st.floats(0, 4e9),
 )
+@example(status=429, headers={"Retry-After": "0\x1f"}, body=b"", now=0.0)  # a blank to str, and not to float
 def test_any_other_status_is_our_error_and_asks_for_a_wait_that_has_an_end(
     status: int, headers: dict[str, str], body: bytes, now: float
 ) -> None:

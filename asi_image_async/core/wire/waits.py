@@ -73,7 +73,8 @@ def _span(text: str, now: float) -> float | None:
 
 
 def _number(text: str) -> float | None:
-    return float(text) if _SECONDS.fullmatch(text.strip()) else None
+    text = text.strip()
+    return float(text) if _SECONDS.fullmatch(text) else None
 
 
 def _date(text: str) -> float | None:
