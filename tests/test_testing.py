@@ -15,8 +15,9 @@ from asi_image_async.testing import check_sink
 pytestmark = pytest.mark.anyio
 
 
-async def test_a_folder_keeps_the_contract(tmp_path: Path) -> None:
-    await check_sink(lambda: DiskSink(tmp_path / "out"))
+@pytest.mark.parametrize("recipe", ["none", "sidecar", "embed"])
+async def test_a_folder_keeps_the_contract(tmp_path: Path, recipe: Any) -> None:
+    await check_sink(lambda: DiskSink(tmp_path / "out", recipe=recipe))
 
 
 async def test_a_folder_by_a_relative_name_keeps_the_contract(

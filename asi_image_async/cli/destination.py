@@ -58,7 +58,8 @@ class Destination:
 
     def __init__(self, name: str, *, emulate: bool, recipe: str = "none") -> None:
         sink = open_sink(name)
-        self.folder = sink.directory if isinstance(sink, DiskSink) else Path(name)
+        assert isinstance(sink, DiskSink)  # there is no other kind of place yet
+        self.folder = sink.directory
         self.sink = DiskSink(self.folder, recipe=recipe)  # type: ignore[arg-type]  # it is checked there
         self.journal = journal_path(self.folder)
         self.name = f"{str(name).rstrip('/')}/"
@@ -87,10 +88,9 @@ class Destination:
 
     async def make_ready(self) -> None:
         """Make the folder, before anything is paid for. Raises ConfigurationError where it cannot be used."""
-        trial = open_sink(self.folder)
         try:
-            await trial.open()
-            await trial.close()
+            await self.sink.open()
+            await self.sink.close()
             if self._emulate:
                 await anyio.to_thread.run_sync(self._marker.touch)
         except (SinkError, OSError) as error:

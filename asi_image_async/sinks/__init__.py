@@ -15,6 +15,7 @@ __all__ = ["open_sink"]
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _HINT = "Name a folder, such as out/."
+_TO_EXPORT = f"{_HINT} Then, for other tools: asi-image export out/ PATH --to webdataset, parquet or csv."
 _FILE_ENDINGS = {".tar", ".parquet", ".zip", ".jpg", ".jpeg", ".png", ".webp"}
 
 
@@ -33,7 +34,8 @@ def open_sink(destination: str | Path) -> Sink:
         raise ConfigurationError("the destination is empty", hint=_HINT)
     ending = Path(text).suffix.lower()
     if ending in _FILE_ENDINGS and not text.endswith("/") and not Path(text).is_dir():
-        raise ConfigurationError(f"there is no sink for a {ending} file", hint=_HINT)
+        hint = _TO_EXPORT if ending in (".tar", ".parquet") else _HINT
+        raise ConfigurationError(f"there is no sink for a {ending} file", hint=hint)
     return DiskSink(destination)
 
 

@@ -41,6 +41,13 @@ def test_the_same_line_again_sends_no_request_and_exits_0(
 
 
 @quick
+def test_a_folder_may_be_named_like_a_picture(asi_image: Run, asi_emulator: Emulator, prompts: Path) -> None:
+    ended = asi_image("batch", prompts, "--out", "holiday.png/")
+    assert ended.status == 0, ended.err
+    assert len(pictures(Path("holiday.png"))) == 3
+
+
+@quick
 def test_a_list_that_grew_is_asked_for_what_is_new(
     asi_image: Run, asi_emulator: Emulator, prompts: Path
 ) -> None:

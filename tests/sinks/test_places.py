@@ -60,6 +60,13 @@ def test_what_no_sink_can_write_is_refused_by_name(destination: str, named: str)
     assert "folder" in refused.value.hint
 
 
+@pytest.mark.parametrize("destination", ["shards/{00000..}.tar", "images.parquet"])
+def test_what_is_exported_is_told_how(destination: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        open_sink(destination)
+    assert "asi-image export out/ PATH" in refused.value.hint
+
+
 def test_asking_for_a_sink_makes_nothing_yet(tmp_path: Path) -> None:
     open_sink(tmp_path / "out")
     assert not (tmp_path / "out").exists()
