@@ -27,8 +27,8 @@ class RateLimit:
     """At most `n` requests in any `per` seconds.
 
     `shared`: a name, or the path of a file; all processes of a machine that give the same keep the limit
-    together. Raises ConfigurationError where `n` is not a whole number of at least 1 or `per` is not
-    positive.
+    together. Raises ConfigurationError where `n` is not a whole number of at least 1, `per` is not positive
+    or `shared` is neither.
     """
 
     n: int
@@ -50,6 +50,8 @@ class RateLimit:
                 f"a rate limit needs a positive number of seconds, not {self.per!r}",
                 hint=_RATE_HINT,
             )
+        if not isinstance(self.shared, str | Path | None):
+            raise ConfigurationError(f"a limit is shared by a name or a path, not by {self.shared!r}")
 
     @classmethod
     def parse(cls, text: str) -> RateLimit:

@@ -11,7 +11,7 @@ import anyio
 from .batch import Batch
 from .core.naming import idempotency_key
 from .core.usage import Usage
-from .errors import APIError, BudgetExceededError, JournalError, SinkError
+from .errors import APIError, AsiImageError, BudgetExceededError, JournalError, SinkError
 from .events import Event, ImageStored, OutcomeReady
 from .exchange import Item
 from .ledger import Ledger, images_asked
@@ -72,7 +72,7 @@ class Run:
         async with contextlib.AsyncExitStack() as stack:
             await stack.enter_async_context(self._journal)
             await self._ledger.open()
-            await self._sink.open()
+            await self._open_sink()
             stack.push_async_callback(self._close_sink)
             if isinstance(prompts, Sized):
                 self._counts["total"] = len(prompts)
@@ -196,9 +196,23 @@ class Run:
         for shield in self._shields:
             shield.deadline = self._deadline
 
+    async def _open_sink(self) -> None:
+        try:
+            await self._sink.open()
+        except AsiImageError:
+            raise
+        except Exception as error:
+            raise SinkError(f"the sink cannot be opened: {error}") from error
+
     async def _close_sink(self) -> None:
+        """A report is due all the same where that fails, of all that was bought."""
         with self._shielded():
-            await self._sink.close()
+            try:
+                await self._sink.close()
+            except Exception as cause:
+                error = SinkError(f"the sink could not be closed: {cause}")
+                error.__cause__ = cause
+                self._batch.stop(error)
 
     def _count(self, outcome: Outcome) -> None:
         self._counts["total"] = max(self._counts["total"], outcome.index + 1)

@@ -85,6 +85,11 @@ class ImageSession:
         self._base_url = find_base_url(base_url)
         self._width = whole_number(max_concurrency, "max_concurrency")
         self._limits = parse_rate_limits(rate_limit)
+        self._shared = [
+            SharedLimit(limit.n, limit.per, limit.shared)
+            for limit in self._limits or ()
+            if limit.shared is not None
+        ]
         self._policy = parse_retry(retry)
         self._timeout = positive_seconds(timeout, "timeout")
         self._max_response_bytes = whole_number(max_response_bytes, "max_response_bytes")
@@ -115,12 +120,8 @@ class ImageSession:
             http=self._http,
         )
         await transport.open()
-        shared = [
-            SharedLimit(limit.n, limit.per, limit.shared)
-            for limit in self._limits or ()
-            if limit.shared is not None
-        ]
-        self._open = Gate(self._limits, self._width, self._tell, shared, self._policy.max_wait), transport
+        gate = Gate(self._limits, self._width, self._tell, self._shared, self._policy.max_wait)
+        self._open = gate, transport
         return self
 
     async def __aexit__(

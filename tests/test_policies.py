@@ -53,6 +53,12 @@ def test_a_rate_limit_is_a_whole_number_in_a_positive_time(n: Any, per: Any) -> 
         RateLimit(n, per)
 
 
+@pytest.mark.parametrize("place", [5, True, b"name", ["name"]])
+def test_a_limit_is_shared_by_a_name_or_a_path(place: Any) -> None:
+    with pytest.raises(ConfigurationError, match="by a name or a path"):
+        RateLimit(3, 60, shared=place)
+
+
 def test_limits_are_none_one_or_several_or_found_out() -> None:
     assert parse_rate_limits(None) == ()
     assert parse_rate_limits("auto") is None

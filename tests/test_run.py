@@ -212,6 +212,40 @@ async def test_a_sink_that_cannot_be_opened_costs_nothing(
     assert service.bodies == []
 
 
+class Unmounted(MemorySink):
+    """A sink of a user's, on a disk that is pulled out before it is used, or before it is closed."""
+
+    def __init__(self, when: str) -> None:
+        super().__init__()
+        self._when = when
+
+    async def open(self) -> None:
+        self._fail("open")
+
+    async def close(self) -> None:
+        self._fail("close")
+
+    def _fail(self, when: str) -> None:
+        if when == self._when:
+            raise OSError(5, "Input/output error")
+
+
+async def test_an_error_of_a_users_sink_as_it_opens_is_told_as_one_of_ours(
+    service: Service, session: ImageSession
+) -> None:
+    with pytest.raises(SinkError, match=r"the sink cannot be opened: .*Input/output error") as raised:
+        await session.run(["a"], Unmounted("open"))
+    assert isinstance(raised.value.__cause__, OSError)
+    assert service.bodies == []
+
+
+async def test_a_sink_that_fails_as_it_closes_takes_no_report_away(session: ImageSession) -> None:
+    report = await session.run(["a", "b"], Unmounted("close"))
+    assert report.succeeded == 2
+    assert isinstance(report.stopped_by, SinkError)
+    assert isinstance(report.stopped_by.__cause__, OSError)
+
+
 async def test_a_second_run_into_a_journal_that_is_held_is_refused_by_name(
     service: Service, session: ImageSession, journal: Path
 ) -> None:

@@ -61,6 +61,11 @@ async def test_when_the_service_asks_for_an_hour_nobody_waits_for_it_unsaid(serv
     )
 
 
+async def test_a_place_for_a_limit_that_is_none_is_told_when_the_session_is_made() -> None:
+    with pytest.raises(ConfigurationError, match="is not a name for a shared limit"):
+        ImageSession(KEY, rate_limit=RateLimit(3, 60, shared="no blanks here"))
+
+
 async def test_the_key_goes_in_the_header_without_quotes_and_blanks(service: Service) -> None:
     async with ImageSession(f' "{KEY}"\n', base_url=service.base_url + "/") as session:
         await session.generate("a cat")
