@@ -81,18 +81,42 @@ async def pump(
     """
     items: _Items = aiter(source) if isinstance(source, AsyncIterable) else iter(source)
     work = _Work(function, items, width, ordered, brake or Brake())
+    scope = anyio.CancelScope()
+    slots = asyncio.create_task(_slots(work, scope))
     try:
-        async with anyio.create_task_group() as group:
-            work.open_slot(group)
-            yield _Results(work)
-            group.cancel_scope.cancel()
-    except BaseExceptionGroup as raised:
-        # The calls hand their errors over as results, so a single error here is the block's own.
-        if len(raised.exceptions) > 1:
-            raise
-        raise raised.exceptions[0] from raised.exceptions[0].__cause__
+        yield _Results(work)
+    finally:
+        scope.cancel()
+        await _end(slots)
+
+
+async def _slots(work: _Work[T, R], scope: anyio.CancelScope) -> None:
+    """All slots, until nothing is left to do or `scope` is cancelled.
+
+    In a task of its own, as no scope may be open in the reader's while it is in the block: an async generator
+    that is left in the middle of it is closed by another task, and a scope that one task enters and another
+    leaves cancels the first one for ever.
+    """
+    try:
+        with scope:
+            async with anyio.create_task_group() as group:
+                work.open_slot(group)
     finally:
         work.handover.close()
+
+
+async def _end(task: asyncio.Task[None]) -> None:
+    """Wait for the end of a task, also where the waiting is cancelled; that comes out when it is over."""
+    cancelled: asyncio.CancelledError | None = None
+    while not task.done():
+        try:
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait([task])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    if cancelled is not None:
+        raise cancelled
+    task.result()
 
 
 class _Result(NamedTuple, Generic[R]):

@@ -151,7 +151,7 @@ async def test_a_slow_source_opens_no_slot_that_it_cannot_fill() -> None:
 
     async with pump(same, slow(), width=50) as results:
         await ticks(20)
-        assert len(asyncio.all_tasks()) == before + 1
+        assert len(asyncio.all_tasks()) == before + 2  # one slot, and the task that they all belong to
         go.set()
         assert [result async for result in results] == [1]
 
@@ -387,6 +387,45 @@ async def test_a_source_that_was_cancelled_by_another_is_told_and_no_end(width: 
 
 
 # --- leaving
+
+
+@both
+async def test_an_async_generator_around_it_may_be_left_in_the_middle(ordered: bool) -> None:
+    ended = asyncio.Event()
+
+    async def work(index: int, item: int) -> int:
+        try:
+            await asyncio.sleep(60 if index > 2 else 0)
+        finally:
+            ended.set()
+        return item
+
+    async def results() -> AsyncIterator[int]:
+        async with pump(work, Counting(), width=4, ordered=ordered) as found:
+            async for result in found:
+                yield result
+
+    before = asyncio.all_tasks()
+    async for _ in results():
+        break
+    gc.collect()  # the loop closes the generator, in a task of its own
+    with anyio.fail_after(5):
+        while asyncio.all_tasks() - before:
+            await asyncio.sleep(0.001)
+    assert ended.is_set()
+
+
+async def test_an_async_generator_around_it_may_be_read_by_one_task_and_closed_by_another() -> None:
+    async def results() -> AsyncIterator[int]:
+        async with pump(same, Counting(), width=2) as found:
+            async for result in found:
+                yield result
+
+    generator = results()
+    assert await asyncio.create_task(anext(generator)) == 0
+    assert await anext(generator) == 1
+    await asyncio.create_task(generator.aclose())  # type: ignore[attr-defined]
+    await ticks(5)  # any of these would be cancelled
 
 
 @both
