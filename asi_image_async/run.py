@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sized
@@ -20,7 +21,7 @@ from .outcomes import Done, Failed, Outcome, RunReport
 from .protocols import Prompts, Sink
 from .resume import Asked, Resume
 from .runtime.journal import Claim, Journal, State
-from .runtime.pump import Stopped, pump
+from .runtime.pump import Stopped, is_own_cancellation, pump
 
 __all__ = ["Run"]
 
@@ -151,12 +152,22 @@ class Run:
 
     async def _store(self, index: int, item: Item, generation: Generation, claim: Claim) -> Outcome:
         """Give bought pictures to the sink and write that down; a cancelled run does it too, soon."""
+        try:
+            return await self._keep(index, item, generation, claim)
+        except anyio.get_cancelled_exc_class():
+            # By asyncio itself, as where its run() ends: no shield stops that. Again, under the same name.
+            await self._keep(index, item, generation, claim)
+            raise
+
+    async def _keep(self, index: int, item: Item, generation: Generation, claim: Claim) -> Outcome:
         spent = self._ledger.unreserved(item, len(generation.images))
         receipt = None
         with self._shielded():
             try:
                 receipt = await self._sink.write(generation)
-            except Exception as error:
+            except (Exception, asyncio.CancelledError) as error:
+                if is_own_cancellation(error):
+                    raise
                 return await self._not_stored(index, generation, claim, error, spent)
             self._tell(ImageStored(generation.request, receipt))
             self._bytes_written += receipt.bytes_written
@@ -169,12 +180,11 @@ class Run:
         return Done(index, generation.request, generation, receipt)
 
     async def _not_stored(
-        self, index: int, generation: Generation, claim: Claim, cause: Exception, spent: int
+        self, index: int, generation: Generation, claim: Claim, cause: BaseException, spent: int
     ) -> Failed:
         """A sink that cannot write ends the run; the pictures stay with the error."""
-        hint = cause.hint if isinstance(cause, SinkError) else None
-        error = SinkError(f"a picture could not be stored: {cause}", hint=hint, generation=generation)
-        error.__cause__ = cause
+        error = _sink_error("a picture could not be stored", cause)
+        error.generation = generation
         self._batch.stop(error)
         prompt = generation.request.prompt
         with contextlib.suppress(JournalError):  # it is likely on the same full disk
@@ -199,20 +209,20 @@ class Run:
     async def _open_sink(self) -> None:
         try:
             await self._sink.open()
-        except AsiImageError:
-            raise
-        except Exception as error:
-            raise SinkError(f"the sink cannot be opened: {error}") from error
+        except (Exception, asyncio.CancelledError) as error:
+            if isinstance(error, AsiImageError) or is_own_cancellation(error):
+                raise
+            raise _sink_error("the sink cannot be opened", error) from error
 
     async def _close_sink(self) -> None:
         """A report is due all the same where that fails, of all that was bought."""
         with self._shielded():
             try:
                 await self._sink.close()
-            except Exception as cause:
-                error = SinkError(f"the sink could not be closed: {cause}")
-                error.__cause__ = cause
-                self._batch.stop(error)
+            except (Exception, asyncio.CancelledError) as error:
+                if is_own_cancellation(error):
+                    raise
+                self._batch.stop(_sink_error("the sink could not be closed", error))
 
     def _count(self, outcome: Outcome) -> None:
         self._counts["total"] = max(self._counts["total"], outcome.index + 1)
@@ -226,3 +236,10 @@ class Run:
             if self._fail_fast:
                 self._batch.stop(outcome.error)
         self._tell(OutcomeReady(outcome))
+
+
+def _sink_error(what: str, cause: BaseException) -> SinkError:
+    hint = cause.hint if isinstance(cause, SinkError) else None
+    error = SinkError(f"{what}: {str(cause) or type(cause).__name__}", hint=hint)
+    error.__cause__ = cause
+    return error

@@ -212,6 +212,21 @@ async def test_a_sink_that_cannot_be_opened_costs_nothing(
     assert service.bodies == []
 
 
+async def test_an_upload_that_somebody_else_cancels_is_an_error_of_the_sink(
+    session: ImageSession, journal: Path
+) -> None:
+    async def upload(_: Generation) -> None:
+        inner = asyncio.create_task(asyncio.sleep(60))
+        asyncio.get_running_loop().call_later(0.01, inner.cancel)
+        await inner
+
+    report = await session.run(["a"], upload, journal=journal)
+    assert isinstance(report.stopped_by, SinkError)
+    assert "CancelledError" in str(report.stopped_by)
+    assert report.stopped_by.generation.image.data
+    assert read_summary(journal).failed == 1
+
+
 class Unmounted(MemorySink):
     """A sink of a user's, on a disk that is pulled out before it is used, or before it is closed."""
 
@@ -256,9 +271,11 @@ async def test_a_second_run_into_a_journal_that_is_held_is_refused_by_name(
     assert (await session.run(["a"], MemorySink(), journal=journal)).ok
 
 
+@pytest.mark.parametrize("by", ["its task", "the end of asyncio.run"])
 async def test_a_cancelled_run_stores_what_it_bought_and_notes_what_was_in_flight(
-    service: Service, session: ImageSession, journal: Path
+    service: Service, session: ImageSession, journal: Path, by: str
 ) -> None:
+    others = asyncio.all_tasks()
     storing, go_on, sink = asyncio.Event(), asyncio.Event(), MemorySink()
 
     async def slow(generation: Generation) -> Receipt:
@@ -276,7 +293,8 @@ async def test_a_cancelled_run_stores_what_it_bought_and_notes_what_was_in_fligh
     await storing.wait()
     while service.in_flight < 2:
         await asyncio.sleep(0.001)
-    running.cancel()
+    for task in [running] if by == "its task" else asyncio.all_tasks() - others:
+        task.cancel()
     await asyncio.sleep(0.05)
     go_on.set()
     with pytest.raises(asyncio.CancelledError):

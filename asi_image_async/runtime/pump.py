@@ -11,7 +11,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ["Brake", "Several", "Stopped", "each", "pump"]
+__all__ = ["Brake", "Several", "Stopped", "each", "is_own_cancellation", "pump"]
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -219,7 +219,7 @@ class _Work(Generic[T, R]):
             self._ended = True
             return None
         except (Exception, asyncio.CancelledError) as error:
-            if _is_ours(error):
+            if is_own_cancellation(error):
                 raise
             self._ended = True
             self.source_error = error
@@ -257,7 +257,7 @@ class _Work(Generic[T, R]):
         except Stopped:
             return None
         except (Exception, asyncio.CancelledError) as error:
-            if _is_ours(error):
+            if is_own_cancellation(error):
                 raise
             return _Result(error=error)
 
@@ -272,10 +272,10 @@ class _Work(Generic[T, R]):
             event.set()
 
 
-def _is_ours(error: BaseException) -> bool:
-    """Whether this is the cancellation of the slot itself.
+def is_own_cancellation(error: BaseException) -> bool:
+    """Whether this is the cancellation of the task that asks.
 
-    A call or a source may raise CancelledError of its own, from a task that it awaited and another
+    A call, a source or a sink may raise CancelledError of its own, from a task that it awaited and another
     cancelled. Passed on as ours it would end the slot without a word, and its item be missing.
     """
     task = asyncio.current_task()
