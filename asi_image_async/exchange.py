@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
@@ -11,7 +12,7 @@ from typing import Protocol
 
 import anyio
 
-from .core.backoff import judge
+from .core.backoff import judge, pause
 from .core.decode import decode_picture, to_image
 from .core.pace import Turn
 from .core.wire import Incoming, Link, Reply, encode_request, read_error, read_reply
@@ -20,6 +21,7 @@ from .errors import (
     APIError,
     APIStatusError,
     BudgetExceededError,
+    InvalidResponseError,
     RateLimitError,
     ServerError,
 )
@@ -31,6 +33,8 @@ from .runtime.pump import Brake, Stopped
 from .runtime.transport import Transport
 
 __all__ = ["Books", "Exchange", "Item"]
+
+logger = logging.getLogger("asi_image_async")
 
 
 @dataclass
@@ -160,16 +164,34 @@ class Exchange:
         if response.status >= 300:
             raise read_error(response.status, response.headers, response.body)
         reply = read_reply(incoming, response.headers.get("x-request-id"))
-        images = []
-        size = incoming.size
+        images, linked = await self._images(reply)
+        return reply, images, incoming.size + linked
+
+    async def _images(self, reply: Reply) -> tuple[tuple[Image, ...], int]:
+        """The pictures of a reply, and how many bytes had to be fetched for them.
+
+        Those that are good are bought, whatever is wrong with another beside them. Raises
+        InvalidResponseError where none is.
+        """
+        images: list[Image] = []
+        wrong: list[InvalidResponseError] = []
+        linked = 0
         for picture in reply.pictures:
-            if isinstance(picture, Link):
-                data = await self._fetch(picture)
-                size += len(data)
-            else:
-                data = decode_picture(picture)
-            images.append(to_image(data))
-        return reply, tuple(images), size
+            try:
+                if isinstance(picture, Link):
+                    data = await self._fetch(picture)
+                    linked += len(data)
+                else:
+                    data = decode_picture(picture)
+                images.append(to_image(data))
+            except InvalidResponseError as error:
+                wrong.append(error)
+        if not images:
+            raise wrong[0]
+        for left_out in wrong:
+            self._transport.key.forget(left_out)
+            logger.warning("one of %d pictures of a reply is left out: %s", len(reply.pictures), left_out)
+        return tuple(images), linked
 
     async def _fetch(self, link: Link) -> bytes:
         """Get a linked picture; it is bought already, so trying again costs nothing."""
@@ -177,11 +199,13 @@ class Exchange:
         while True:
             try:
                 return await self._transport.fetch(link.url)
-            except APIConnectionError:
+            except APIConnectionError as error:
                 if attempt >= self._policy.max_attempts:
-                    raise
-            doubled = self._policy.backoff * 2.0 ** min(attempt - 1, 32)
-            await anyio.sleep(min(self._policy.max_backoff, doubled))
+                    # The reply came whole: another one would have to be paid for.
+                    raise InvalidResponseError(
+                        str(error), hint="Get it from there while it lasts.", maybe_billed=True
+                    ) from error
+            await anyio.sleep(pause(attempt, self._policy, random.random()))
             attempt += 1
 
     async def _tell_gate(self, turn: Turn, error: APIError, attempt: int) -> None:

@@ -9,14 +9,14 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcon
 import anyio
 from pydantic import TypeAdapter, ValidationError
 
+from .core.usage import images_asked
 from .errors import APIError, BudgetExceededError, ConfigurationError
 from .exchange import Item
-from .models import ImageRequest
 from .policies import RateLimit
 from .runtime.gate import Gate
 from .runtime.journal import Journal
 
-__all__ = ["Ledger", "budget", "images_asked"]
+__all__ = ["Ledger", "budget"]
 
 # A run takes longer than this to begin again, so stamps for shorter windows would serve nobody.
 _SHORTEST_STAMPED = 5.0
@@ -101,12 +101,6 @@ class Ledger:
         if learnt is not None and learnt != self._learnt:
             self._learnt = learnt
             await self._journal.note("learnt", _LEARNT.dump_json(learnt).decode())
-
-
-def images_asked(request: ImageRequest) -> int:
-    """How many pictures a request asks for: its `n`, or one."""
-    n = (request.model_extra or {}).get("n")
-    return n if isinstance(n, int) and not isinstance(n, bool) and n > 0 else 1
 
 
 def budget(max_images: int | None, max_cost: float | None, price_per_image: float | None) -> int | None:

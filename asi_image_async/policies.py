@@ -68,8 +68,9 @@ class RetryPolicy:
 
     `max_attempts`: tries in all, 1 means none again. `max_wait`: the longest wait, in seconds, that
     the service may ask for (Retry-After) before the run stops by name instead. `resend_unknown`:
-    send again where it is not known whether the first was billed. `backoff` and `max_backoff`: the
-    first and the longest wait, in seconds, where the service names none; it doubles in between.
+    send again where it is not known whether the first was billed, unless a whole reply came that cannot be
+    read. `backoff` and `max_backoff`: the first and the longest wait, in seconds, where the service names
+    none; it doubles in between.
     """
 
     max_attempts: int = 4

@@ -11,11 +11,11 @@ import anyio
 
 from .batch import Batch
 from .core.naming import idempotency_key
-from .core.usage import Usage
+from .core.usage import Usage, images_asked
 from .errors import APIError, AsiImageError, BudgetExceededError, JournalError, SinkError
 from .events import Event, ImageStored, OutcomeReady
 from .exchange import Item
-from .ledger import Ledger, images_asked
+from .ledger import Ledger
 from .models import Generation, ImageRequest
 from .outcomes import Done, Failed, Outcome, RunReport
 from .protocols import Prompts, Sink

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import socket
 import ssl
@@ -559,7 +560,7 @@ async def test_a_link_that_fails_for_good_may_have_been_billed_and_is_named() ->
     async with serving(gone=gone) as service:
         linking(service, "gone")
         async with ImageSession(KEY, base_url=service.base_url, **settings()) as session:
-            with pytest.raises(APIConnectionError, match="/gone") as raised:
+            with pytest.raises(InvalidResponseError, match="/gone") as raised:
                 await session.generate("a cat")
     assert raised.value.maybe_billed
     assert raised.value.attempts == len(service.bodies) == 1
@@ -586,11 +587,30 @@ async def test_waits_between_tries_of_a_link_are_bounded() -> None:
 
     async with serving(gone=gone) as service:
         linking(service, "gone")
-        policy = RetryPolicy(max_attempts=40, backoff=0.001, max_backoff=0.002)
+        policy = RetryPolicy(max_attempts=40, backoff=0.001, max_backoff=0.002, resend_unknown=True)
         async with ImageSession(KEY, base_url=service.base_url, retry=policy) as session:
-            with pytest.raises(APIConnectionError):
+            with pytest.raises(InvalidResponseError):
                 await asyncio.wait_for(session.generate("a cat"), 5)
     assert len(asked) == 40
+    assert len(service.bodies) == 1  # what was bought is not bought again for a link that is gone
+
+
+@pytest.mark.parametrize("wrong", [{"b64_json": "no base64!"}, {"b64_json": "R0lG"}, {"url": "/gone"}])
+async def test_a_picture_that_cannot_be_read_takes_no_good_one_with_it(
+    wrong: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    async def gone(_: web.Request) -> web.Response:
+        return web.Response(status=410)
+
+    good = {"b64_json": base64.b64encode(JPEG).decode()}
+    async with serving(gone=gone) as service:
+        if "url" in wrong:
+            wrong = {"url": service.base_url + "/gone"}
+        service.says(lambda: reply({"data": [good, wrong, good]}))
+        async with ImageSession(KEY, base_url=service.base_url, **settings()) as session:
+            generation = await session.generate("a cat", n=3)
+    assert [image.data for image in generation.images] == [JPEG, JPEG]
+    assert "one of 3 pictures of a reply is left out" in caplog.text
 
 
 async def test_pictures_and_links_in_one_reply_keep_their_order() -> None:

@@ -11,7 +11,8 @@ from aiohttp import web
 from conftest import KEY
 from service import Service, reply
 
-from asi_image_async import ImageSession, MemorySink, RateLimit, RetryPolicy
+from asi_image_async import ImageRequest, ImageSession, MemorySink, RateLimit, RetryPolicy
+from asi_image_async.core.usage import images_asked
 from asi_image_async.errors import BudgetExceededError, ConfigurationError, RateLimitError
 from asi_image_async.events import WaitStarted
 from asi_image_async.ledger import budget
@@ -100,12 +101,27 @@ async def test_a_cancelled_wait_gives_its_share_back(service: Service, journal: 
         assert await book.recall("spent") == 1
 
 
-async def test_more_pictures_than_one_a_request_are_counted(service: Service, journal: Path) -> None:
-    asked = [{"prompt": prompt, "n": 3} for prompt in PROMPTS]
+@pytest.mark.parametrize("n", [3, 3.0, "3", 2.5, " 3 "])
+async def test_more_pictures_than_one_a_request_are_counted(
+    service: Service, journal: Path, n: object
+) -> None:
+    asked = [{"prompt": prompt, "n": n} for prompt in PROMPTS]
     async with session(service, max_concurrency=1) as asker:
         report = await asker.run(asked, MemorySink(), journal=journal, max_images=7)
     assert isinstance(report.stopped_by, BudgetExceededError)
     assert len(service.bodies) == 2
+
+
+@pytest.mark.parametrize("n", [None, True, "many", 0, -1, "nan", 1e400, [3]])
+def test_what_is_no_number_of_pictures_asks_for_one(n: object) -> None:
+    assert images_asked(ImageRequest.model_construct(prompt="a", n=n)) == 1
+
+
+async def test_where_the_line_is_cut_all_pictures_that_were_asked_for_may_be_billed(service: Service) -> None:
+    service.says(lambda: reply({}, 504))
+    async with session(service) as asker:
+        report = await asker.run([{"prompt": "a", "n": 4}], MemorySink())
+    assert (report.billed_at_least, report.billed_at_most) == (0, 4)
 
 
 @pytest.mark.parametrize(

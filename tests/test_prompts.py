@@ -80,6 +80,13 @@ def test_parameters_of_the_api_are_sent_and_all_other_columns_are_kept_beside(wr
     assert (owl.model_extra, owl.metadata) == ({"seed": "0042", "guidance_scale": "1e5"}, {})
 
 
+def test_a_whole_number_with_a_fraction_of_nothing_is_that_number(write: Write) -> None:
+    asked = read_prompts(write("p.csv", "prompt,n,seed,guidance_scale\na fox,4.0,-12.00,7.0\nan owl,4.5,,\n"))
+    fox, owl = (request.model_extra or {} for request in asked)
+    assert [(type(value), value) for value in fox.values()] == [(int, 4), (int, -12), (float, 7.0)]
+    assert owl == {"n": 4.5}
+
+
 def test_a_json_object_may_bring_metadata_of_its_own(write: Write) -> None:
     path = write("p.jsonl", '{"prompt": "a fox", "year": 1502, "gone": null, "metadata": {"by": ["Dürer"]}}')
     [fox] = read_prompts(path)

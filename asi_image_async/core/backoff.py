@@ -19,7 +19,7 @@ from ..errors import (
 )
 from ..policies import RetryPolicy
 
-__all__ = ["Money", "Verdict", "judge", "stops_all"]
+__all__ = ["Money", "Verdict", "judge", "pause", "stops_all"]
 
 
 class Money(Enum):
@@ -49,9 +49,10 @@ def money(error: APIError) -> Money:
     - No connection: nothing was delivered, so nothing was billed.
     - A quota spent, a key refused, a request not understood: asking again changes nothing.
     - 429, 503: refused before any work, and worth another try.
-    - 500, 502, 504 and other 5xx: an answer came, but behind a gateway the work may have been done
-      (502 and 504 say just that: the upstream's answer was lost or late). 500 is the documented
-      "internal error" of the service itself, which delivers and so bills nothing.
+    - 502, 504, 520, 524: a gateway's word that its upstream's answer was lost or late, so the work may have
+      been done: unknown.
+    - Any other 5xx: an answer came that delivers nothing and so bills nothing (500 is the documented
+      "internal error"), and is worth another try.
     - The request went out and no whole reply came back, or a reply without a readable picture: unknown.
     """
     if isinstance(error, QuotaExceededError):
@@ -69,8 +70,7 @@ def money(error: APIError) -> Money:
 def judge(error: APIError, attempt: int, policy: RetryPolicy, chance: float) -> Verdict:
     """What to do after try number `attempt` (from 1) failed; `chance` is a number in [0, 1).
 
-    A doubling wait of which half is chance, so that clients that failed together do not return
-    together; the wait that the service asks for (Retry-After) is a floor.
+    The wait that the service asks for (Retry-After) is a floor.
     """
     fate = money(error)
     again = fate in (Money.NEVER_DELIVERED, Money.REJECTED)
@@ -78,9 +78,15 @@ def judge(error: APIError, attempt: int, policy: RetryPolicy, chance: float) -> 
     asked = error.retry_after if isinstance(error, APIStatusError) else None
     if not again or attempt >= policy.max_attempts or (asked or 0.0) > policy.max_wait:
         return Verdict(fate, None)
-    ceiling = min(policy.max_backoff, policy.backoff * 2.0 ** min(attempt - 1, 32))
-    # A floor of half the ceiling: a retry at once would meet the same trouble.
-    return Verdict(fate, (asked or 0.0) + ceiling * (0.5 + chance / 2))
+    return Verdict(fate, (asked or 0.0) + pause(attempt, policy, chance))
+
+
+def pause(attempt: int, policy: RetryPolicy, chance: float) -> float:
+    """Seconds to wait after try number `attempt`: doubling, and half of it chance in [0, 1).
+
+    So clients that failed together do not return together; and a retry at once would meet the same trouble.
+    """
+    return min(policy.max_backoff, policy.backoff * 2.0 ** min(attempt - 1, 32)) * (0.5 + chance / 2)
 
 
 def _resendable(error: APIError) -> bool:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
+from contextlib import suppress
 
 from ..errors import APIError, APIStatusError
 from ..events import Event, RequestFailed, RequestStarted, RequestSucceeded, RetryScheduled
+from ..models import ImageRequest
 
-__all__ = ["Usage"]
+__all__ = ["Usage", "images_asked"]
 
 _LATENCIES_KEPT = 2048
 
@@ -16,7 +19,8 @@ class Usage:
     """Live sums: `requests` sent, `images` and `bytes_received`, `retries`, `throttled` (answers of 429).
 
     `retries_by_reason`: by status or by the error's name. `billed_at_least`, `billed_at_most`: images; where
-    the line was cut one may have been billed. `waited`: seconds that requests waited for the limit, summed.
+    the line was cut, all that the request asked for may have been. `waited`: seconds that requests waited for
+    the limit, summed.
 
     `latency(q)` and `latency_p50`, `latency_p95`, `latency_p99` are seconds of the last successful
     requests, waiting for a turn left out; None before the first.
@@ -49,7 +53,7 @@ class Usage:
                 self._latencies.append(event.elapsed)
             case RequestFailed(error=error):
                 self.throttled += isinstance(error, APIStatusError) and error.status == 429
-                self.billed_at_most += error.maybe_billed
+                self.billed_at_most += images_asked(event.request) if error.maybe_billed else 0
             case RetryScheduled(error=error):
                 self.retries_by_reason[_reason(error)] += 1
 
@@ -80,6 +84,15 @@ class Usage:
             f"Usage(requests={self.requests}, images={self.images}, retries={self.retries},"
             f" throttled={self.throttled}, bytes_received={self.bytes_received})"
         )
+
+
+def images_asked(request: ImageRequest) -> int:
+    """How many pictures a request asks for: its `n`, in whatever form a service might take it, or one."""
+    n = (request.model_extra or {}).get("n")
+    if isinstance(n, int | float | str) and not isinstance(n, bool):
+        with suppress(ValueError, OverflowError):
+            return max(1, math.ceil(float(n)))
+    return 1
 
 
 def _reason(error: APIError) -> str:

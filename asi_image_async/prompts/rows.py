@@ -22,6 +22,7 @@ _SENT_AS_TEXT = frozenset({"negative_prompt", "user"})
 _SENT = _SENT_AS_TEXT | {
     "n", "seed", "quality", "style", "background", "guidance_scale", "response_format", "output_format",
 }  # fmt: skip
+_WHOLE = {"n", "seed"}
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d{1,17})?", re.ASCII)
 # A record of a TSV file whose every cell with a quote in it is quoted as CSV has it.
 _CELL = r'(?:"(?:[^"]|"")*+"|[^"\t\r\n]*+)'
@@ -145,7 +146,11 @@ def _cell(name: str, cell: str) -> str | float:
     text = cell.strip()
     if name in _OWN or name in _SENT_AS_TEXT or not (match := _NUMBER.fullmatch(text)):
         return text
-    return float(text) if match[2] else int(text)
+    fraction = match[2] or ""
+    # "4.0" is how pandas writes a 4 in a column with gaps.
+    if not fraction or (name in _WHOLE and not fraction.strip(".0")):
+        return int(text.removesuffix(fraction))
+    return float(text)
 
 
 def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
