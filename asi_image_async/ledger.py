@@ -45,9 +45,8 @@ class Ledger:
         """Bring what earlier runs sent, and what they learnt, to the gate."""
         now, here = time.time(), anyio.current_time()
         if self._window:
-            for at in await self._journal.sends(now - self._window, self._session):
-                # A clock that was set back makes no stamp of the future: it counts as of now.
-                self._gate.pace.recall_turn(here - max(0.0, now - at))
+            stamps = await self._journal.sends(now, self._window, self._session)
+            self._gate.pace.recall_turns(stamps, now - here, here)
         try:
             learnt = _LEARNT.validate_json(await self._journal.recall("learnt") or "")
         except ValidationError:

@@ -97,7 +97,7 @@ class ImageSession:
         self._observer = check_observer(observer)
         self._observer_failed = False
         self._usage = Usage()
-        self._id = secrets.token_bytes(8)
+        self._id = b""
         self._batches: set[Batch] = set()
         self._open: tuple[Gate, Transport] | None = None
 
@@ -120,6 +120,7 @@ class ImageSession:
             http=self._http,
         )
         await transport.open()
+        self._id = secrets.token_bytes(8)  # of what this gate knows: another one has to be told
         gate = Gate(self._limits, self._width, self._tell, self._shared, self._policy.max_wait)
         self._open = gate, transport
         return self

@@ -178,12 +178,47 @@ async def test_a_limit_counts_the_sends_of_its_own_session_once(service: Service
             assert report.succeeded == 5
 
 
-async def test_stamps_that_no_window_needs_are_forgotten(service: Service, journal: Path) -> None:
+async def test_a_session_that_is_entered_again_knows_what_it_sent_before(
+    service: Service, journal: Path
+) -> None:
+    asker = session(service, rate_limit="3/day")
+    async with asker:
+        await asker.run(PROMPTS[:3], MemorySink(), journal=journal)
+    async with asker:
+        running = asyncio.create_task(asker.run(PROMPTS, MemorySink(), journal=journal))
+        await asyncio.sleep(0.2)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert len(service.bodies) == 3
+
+
+async def test_what_other_journals_bring_takes_no_send_of_this_session_away(
+    service: Service, journal: Path
+) -> None:
+    async with Journal(journal) as book:
+        for age in (50_000.0, 40_000.0, 30_000.0):
+            await book.sent(time.time() - age, b"another")
+    async with session(service, rate_limit="3/day") as asker:
+        await asker.run(PROMPTS[:3], MemorySink())
+        running = asyncio.create_task(asker.run(PROMPTS, MemorySink(), journal=journal))
+        await asyncio.sleep(0.2)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert len(service.bodies) == 3
+
+
+async def test_stamps_are_forgotten_when_they_leave_the_longest_window_that_was_ever_kept(
+    journal: Path,
+) -> None:
     async with Journal(journal) as book:
         for age in (5000.0, 4000.0, 10.0):
             await book.sent(time.time() - age, b"another")
-        assert len(await book.sends(time.time() - 4500, b"me")) == 2
-        assert len(await book.sends(0, b"me")) == 2
+        assert len(await book.sends(time.time(), 4500, b"me")) == 2
+        assert len(await book.sends(time.time(), 60, b"me")) == 1
+        assert len(await book.sends(time.time(), 4500, b"me")) == 2
+        assert len(await book.sends(time.time(), 1e6, b"me")) == 2
+    async with Journal(journal):  # what was noted is nothing strange
+        pass
 
 
 async def test_a_clock_that_was_set_back_makes_no_limit_run_free(service: Service, journal: Path) -> None:

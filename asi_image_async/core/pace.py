@@ -6,7 +6,8 @@ seconds on any clock that only goes forward.
 
 from __future__ import annotations
 
-from collections import deque
+import math
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -74,6 +75,14 @@ class Windows:
         for _, turns in self._windows:
             turns.append(turn)
 
+    def recall(self, earlier: Iterable[Turn]) -> None:
+        """Requests of the past, which may be older than those that are known, are put in their place."""
+        earlier = list(earlier)
+        for _, turns in self._windows:
+            both = sorted([*turns, *earlier], key=lambda turn: math.inf if turn.sent is None else turn.sent)
+            turns.clear()
+            turns.extend(both)
+
 
 class Pace:
     """The pace of one session: the told limits, kept exactly, and what the service's refusals teach.
@@ -89,6 +98,7 @@ class Pace:
         self._told = tuple(limits or ())
         self._windows = Windows(self._told)
         self._past: deque[Turn] = deque(maxlen=_KEPT)
+        self._recalled: Counter[float] = Counter()
         # The ramp: how many may be out without a sign that they were let through.
         self._width = width
         self._allowance: float = width if limits is not None else min(width, _FIRST_ALLOWANCE)
@@ -154,9 +164,17 @@ class Pace:
             self.closed_until = now + self._patience
         return turn
 
-    def recall_turn(self, sent: float) -> None:
-        """A request that an earlier process sent counts in the windows too."""
-        self._windows.add(Turn(sent, sent=sent))
+    def recall_turns(self, stamps: Iterable[float], ahead: float, now: float) -> None:
+        """Requests that other sessions sent count in the windows too, each once however often it is recalled.
+
+        `stamps` are on a clock that is so many seconds `ahead` of this one. One of the future, as where that
+        clock was set back, counts as of now.
+        """
+        found = Counter(stamps)
+        new = (found - self._recalled).elements()
+        self._recalled |= found
+        times = [min(now, stamp - ahead) for stamp in new]
+        self._windows.recall(Turn(at, sent=at) for at in times)
 
     def succeeded(self, turn: Turn, now: float) -> None:
         """It was let through."""

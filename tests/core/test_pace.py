@@ -190,6 +190,23 @@ def test_what_an_earlier_run_learnt_is_where_the_next_one_begins_unless_it_was_t
 
 def test_turns_of_an_earlier_process_count_in_the_windows() -> None:
     pace = Pace([RateLimit(2, per=86400)], 8)
-    pace.recall_turn(-1000.0)
-    pace.recall_turn(-500.0)
+    pace.recall_turns([9000.0, 9500.0], ahead=10_000.0, now=0.0)
     assert pace.opens_at(0.0) == pytest.approx(86400 - 1000, abs=1)
+
+
+def test_turns_of_the_past_push_no_newer_ones_out_of_a_window() -> None:
+    pace = Pace([RateLimit(3, per=6)], 8)
+    for _ in range(3):
+        pace.grant(0.0).sent = 0.0
+    pace.recall_turns([-4.0, -3.0, -2.0], ahead=0.0, now=0.5)
+    assert pace.opens_at(0.5) == pytest.approx(6, abs=0.1)
+
+
+def test_turns_that_are_recalled_again_count_once_and_those_of_one_moment_each() -> None:
+    pace = Pace([RateLimit(4, per=60)], 8)
+    for _ in range(3):
+        pace.recall_turns([-2.0, -2.0], ahead=0.0, now=0.0)
+    pace.grant(0.0)
+    assert pace.opens_at(0.0) == 0.0
+    pace.grant(0.0)
+    assert pace.opens_at(0.0) > 57

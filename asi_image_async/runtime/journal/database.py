@@ -52,6 +52,7 @@ SELECT NOT EXISTS (
 ) OR EXISTS (
     SELECT * FROM meta WHERE name IN ('run', 'spent', 'skipped') AND typeof(value) != 'integer'
     OR name = 'total' AND typeof(value) NOT IN ('integer', 'null')
+    OR name = 'window' AND typeof(value) != 'real'
 ) OR EXISTS (
     SELECT * FROM items
     WHERE typeof(key) != 'blob' OR length(key) != 16 OR typeof(detail) != 'text'

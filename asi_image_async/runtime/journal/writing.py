@@ -124,12 +124,19 @@ class Journal:
         """Stamp a request that session `by` is about to send, in seconds since the epoch."""
         await self._do(lambda database: database.execute("INSERT INTO sends VALUES (?, ?)", (at, by)))
 
-    async def sends(self, since: float, other_than: bytes) -> list[float]:
-        """When other sessions sent requests since then, in order; older stamps are forgotten."""
+    async def sends(self, now: float, window: float, other_than: bytes) -> list[float]:
+        """When other sessions sent requests in the `window` seconds before now, in order.
+
+        Older stamps are forgotten, once no run with this journal has had a window so long.
+        """
 
         def look(database: sqlite3.Connection) -> list[float]:
-            database.execute("DELETE FROM sends WHERE at < ?", (since,))
-            rows = database.execute("SELECT at FROM sends WHERE by != ? ORDER BY at", (other_than,))
+            longest = max(window, get_value(database, "window") or 0.0)
+            set_value(database, "window", float(longest))
+            database.execute("DELETE FROM sends WHERE at < ?", (now - longest,))
+            rows = database.execute(
+                "SELECT at FROM sends WHERE by != ? AND at >= ? ORDER BY at", (other_than, now - window)
+            )
             return [at for (at,) in rows]
 
         return await self._do(look)
