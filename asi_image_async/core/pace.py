@@ -132,7 +132,7 @@ class Pace:
     @property
     def learnt(self) -> tuple[float, float] | None:
         """What refusals taught: so many requests in so many seconds; None is nothing."""
-        return (self._n, self._per) if self._n else None
+        return (self._n, self._per) if self._n and not self._told else None
 
     def recall(self, learnt: tuple[float, float], now: float) -> None:
         """Begin with what an earlier run learnt, unless a limit was told or something is known already."""
@@ -255,7 +255,7 @@ class Pace:
         """The pauses to try, one after another: (the window that explains it, when the pause ends)."""
         if self._n:
             pause = min(self._per, (10 if self._told else 2) * self.interval)
-            yield _usual(pause), self._closed_at + pause
+            yield min(_usual(pause), self._per), self._closed_at + pause
             yield self._per, self._reopening(turn, self._per)
         for per in _USUAL:
             if per > self._per:

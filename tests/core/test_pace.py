@@ -172,6 +172,14 @@ def test_a_told_limit_that_is_refused_is_spaced_evenly_at_its_own_rate() -> None
     assert pace.interval == pytest.approx(1 / 50, rel=0.01)
 
 
+@pytest.mark.parametrize(("n", "per"), [(2, 4), (3, 15), (4, 2), (5, 10), (3, 60), (500, 86400)])
+def test_a_told_limit_that_is_refused_is_as_fast_as_told_and_teaches_nobody(n: int, per: float) -> None:
+    pace = Pace([RateLimit(n, per=per)], 8)
+    refused_once(pace, 10)
+    assert pace.interval == pytest.approx(per / n, rel=0.01)
+    assert pace.learnt is None
+
+
 def test_a_server_error_is_no_sign_of_a_limit() -> None:
     pace = Pace(None, 8)
     for _ in range(50):
