@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from .errors import APIError
+from .errors import APIError, SinkError
 from .models import ImageRequest, Receipt
 from .outcomes import Outcome
 
 __all__ = [
     "Event",
+    "ImageNotStored",
     "ImageStored",
     "OutcomeReady",
     "RateChanged",
@@ -94,6 +95,14 @@ class ImageStored:
 
 
 @dataclass(frozen=True)
+class ImageNotStored:
+    """The sink could not store the pictures of one request; `error.generation` has them."""
+
+    request: ImageRequest
+    error: SinkError
+
+
+@dataclass(frozen=True)
 class OutcomeReady:
     """One prompt of a run is settled, in this run or (`skipped`) in an earlier one."""
 
@@ -109,5 +118,6 @@ Event: TypeAlias = (
     | RateChanged
     | WaitStarted
     | ImageStored
+    | ImageNotStored
     | OutcomeReady
 )

@@ -54,8 +54,8 @@ class RunReport:
     `requests` sent, `retries` among them, also by reason; `throttled` (answers of 429); images
     `billed_at_least` and `billed_at_most`; seconds `waited` for the limit, over all requests; `latency_p50`,
     `latency_p95`, `latency_p99` (seconds, of the last 2,048 successful requests); `elapsed` seconds;
-    `stopped_by` (the error that ended the run early, or None); `failures`: the first of what failed or is
-    unknown, at most 100.
+    `stopped_by` (the error that ended the run early, or None); `failures`: the first 100 of what failed or is
+    unknown, and all that was bought and could not be stored (`error.generation` has it).
     """
 
     total: int = 0

@@ -13,7 +13,7 @@ from .batch import Batch
 from .core.naming import idempotency_key
 from .core.usage import Usage, images_asked
 from .errors import APIError, AsiImageError, BudgetExceededError, JournalError, SinkError
-from .events import Event, ImageStored, OutcomeReady
+from .events import Event, ImageNotStored, ImageStored, OutcomeReady
 from .exchange import Item
 from .ledger import Ledger
 from .models import Generation, ImageRequest
@@ -186,6 +186,7 @@ class Run:
         error = _sink_error("a picture could not be stored", cause)
         error.generation = generation
         self._batch.stop(error)
+        self._tell(ImageNotStored(generation.request, error))
         prompt = generation.request.prompt
         with contextlib.suppress(JournalError):  # it is likely on the same full disk
             await self._journal.record(claim.key, State.FAILED, str(error), prompt, spent=spent)
@@ -231,7 +232,8 @@ class Run:
         else:
             unknown = isinstance(outcome.error, APIError) and outcome.error.maybe_billed
             self._counts["unknown" if unknown else "failed"] += 1
-            if len(self._failures) < _FAILURES_KEPT:
+            # What was bought and could not be stored is nowhere else; it is as much as was in flight at most.
+            if len(self._failures) < _FAILURES_KEPT or isinstance(outcome.error, SinkError):
                 self._failures.append(outcome)
             if self._fail_fast:
                 self._batch.stop(outcome.error)

@@ -21,7 +21,7 @@ from asi_image_async.errors import (
     QuotaExceededError,
     SinkError,
 )
-from asi_image_async.events import ImageStored, OutcomeReady
+from asi_image_async.events import ImageNotStored, ImageStored, OutcomeReady
 from asi_image_async.runtime.journal import Journal, State, read_summary
 
 pytestmark = pytest.mark.anyio
@@ -201,6 +201,50 @@ async def test_a_sink_that_cannot_write_stops_the_run_and_hands_back_what_was_bo
     assert all(generation.image.data for generation in rescued)
     again = await session.run([f"{n}" for n in range(50)], MemorySink(), journal=journal)
     assert again.succeeded == 50
+
+
+async def test_all_that_was_bought_and_not_stored_is_handed_back_however_much_failed_before(
+    service: Service,
+) -> None:
+    async def answer(number: int, _: web.Request) -> web.Response:
+        return reply({"message": "moderated"}, 400) if number < 105 else reply()
+
+    service.answer = answer
+    events: list[object] = []
+    gate = asyncio.Barrier(3)  # all are bought before the first is told to be one too many
+
+    async def full(_: Generation) -> None:
+        await gate.wait()
+        raise OSError(28, "No space left on device")
+
+    async with ImageSession(KEY, base_url=service.base_url, rate_limit=None, observer=events.append) as asker:
+        report = await asker.run([f"{n}" for n in range(108)], full)
+    rescued = [failed.error.generation for failed in report.failures if isinstance(failed.error, SinkError)]
+    assert sorted(generation.request.prompt for generation in rescued) == ["105", "106", "107"]
+    assert len(report.failures) == 103
+    told = [event.error.generation for event in events if isinstance(event, ImageNotStored)]
+    assert {id(generation) for generation in told} == {id(generation) for generation in rescued}
+
+
+async def test_a_cancelled_run_tells_the_observer_what_it_could_not_store(service: Service) -> None:
+    storing, go_on = asyncio.Event(), asyncio.Event()
+    events: list[object] = []
+
+    async def full(_: Generation) -> None:
+        storing.set()
+        await go_on.wait()
+        raise OSError(28, "No space left on device")
+
+    async with ImageSession(KEY, base_url=service.base_url, observer=events.append) as session:
+        running = asyncio.create_task(session.run(["a"], full))
+        await storing.wait()
+        running.cancel()
+        await asyncio.sleep(0.05)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+    (event,) = (event for event in events if isinstance(event, ImageNotStored))
+    assert event.error.generation.image.data
 
 
 async def test_a_sink_that_cannot_be_opened_costs_nothing(

@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import anyio.to_thread
 
 from ..errors import AsiImageError, BudgetExceededError, JournalError, SinkError
-from ..events import Event, WaitStarted
+from ..events import Event, ImageNotStored, WaitStarted
 from ..ledger import budget
 from ..outcomes import RunReport
 from ..policies import RetryPolicy, parse_rate_limits
@@ -100,6 +100,7 @@ class _Run:
         )
         self._session: ImageSession
         self._stopped: AsiImageError | None = None
+        self._not_stored: list[SinkError] = []
         self._display = Display(voice, BatchView(self._progress), quiet=options.quiet)
 
     async def finish(self) -> int:
@@ -110,10 +111,10 @@ class _Run:
             self._announce()
             with self._display:
                 report, interrupted = await self._work(session)
-        if self._stopped is not None:
-            report = replace(report, stopped_by=self._stopped)
+        stopped = self._stopped or report.stopped_by or next(iter(self._not_stored), None)
+        report = replace(report, stopped_by=stopped)
+        spare = await save_all_elsewhere([error.generation for error in self._not_stored])
         missing = await self._look_for_missing()
-        spare = await save_all_elsewhere(report.failures)
         place, total, quiet = self._destination.name, len(self._prompts), self._options.quiet
         summarize(self._voice, report, missing, spare, place=place, total=total, quiet=quiet)
         if self._options.json:
@@ -128,6 +129,8 @@ class _Run:
 
     def _hear(self, event: Event) -> None:
         self._progress(event)
+        if isinstance(event, ImageNotStored):
+            self._not_stored.append(event.error)
         patience = RetryPolicy().max_wait
         if self._options.stop_on_quota and isinstance(event, WaitStarted) and event.seconds > patience:
             until = datetime.now().astimezone() + timedelta(seconds=event.seconds)

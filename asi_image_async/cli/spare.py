@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..core.naming import file_stem
-from ..errors import SinkError
 from ..models import Generation, Image
-from ..outcomes import Failed
 from .speech import visible
 
-__all__ = ["Spare", "not_stored", "save_all_elsewhere", "save_elsewhere"]
+__all__ = ["Spare", "save_all_elsewhere", "save_elsewhere"]
 
 
 @dataclass(frozen=True)
@@ -35,19 +33,13 @@ class Spare:
         )
 
 
-def not_stored(failure: Failed) -> Generation | None:
-    """What was bought, and is with the error because the sink could not store it."""
-    return failure.error.generation if isinstance(failure.error, SinkError) else None
-
-
 async def save_elsewhere(image: Image, name: str, folder: Path | None = None) -> Path:
     """Write a picture into a temporary folder, one of its own unless told which. Raises OSError."""
     return await image.save((folder or _temporary()) / name)
 
 
-async def save_all_elsewhere(failures: Iterable[Failed]) -> Spare:
+async def save_all_elsewhere(generations: Sequence[Generation]) -> Spare:
     """Write what could not be stored into one temporary folder, as far as there is room."""
-    generations = [generation for each in failures if (generation := not_stored(each)) is not None]
     if not generations:
         return Spare()
     saved = 0

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import APIError, AsiImageError
+from ..errors import APIError, AsiImageError, SinkError
 from ..outcomes import Failed, RunReport
 from ..progress.spans import span
 from .destination import Missing
-from .spare import Spare, not_stored
+from .spare import Spare
 from .speech import Voice, shortened, visible
 
 __all__ = ["as_json", "summarize"]
@@ -38,7 +38,7 @@ def as_json(report: RunReport, missing: Missing, spare: Spare, *, interrupted: b
                 "prompt": failure.request.prompt,
                 "error": {
                     **_error(failure.error),
-                    "maybe_billed": _is_unknown(failure) or not_stored(failure) is not None,
+                    "maybe_billed": _is_unknown(failure) or isinstance(failure.error, SinkError),
                 },
             }
             for failure in report.failures

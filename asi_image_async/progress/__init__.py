@@ -13,6 +13,7 @@ from ..core.usage import Usage
 from ..errors import APIError
 from ..events import (
     Event,
+    ImageNotStored,
     ImageStored,
     OutcomeReady,
     RateChanged,
@@ -89,6 +90,8 @@ class Progress:
                 self._storing -= 1
                 self._bytes_written += receipt.bytes_written
                 self.last.extend(PurePath(location).name for location in receipt.locations)
+            case ImageNotStored():
+                self._storing -= 1
             case OutcomeReady():
                 self._settle(event, now)
             case RateChanged(per_second=per_second):

@@ -78,6 +78,10 @@ class DiskSink:
 
     async def open(self) -> None:
         """Make the folder ready, and tidy up after a crash; raises SinkError where it cannot be used."""
+        if self._thread.is_open:
+            raise SinkError(
+                f"the sink {self.directory} is open already", hint="Give each run a DiskSink of its own."
+            )
         await self._thread.open()
 
     async def write(self, generation: Generation) -> Receipt:
@@ -198,6 +202,11 @@ class DiskSink:
         metadata = self._metadata
         assert metadata is not None
         lines = b"".join(each.lines for each in stored)
+        if not os.path.samestat(os.stat(self.directory / METADATA), os.fstat(metadata.fileno())):
+            raise SinkError(
+                f"{self.directory} or its {METADATA} was moved or replaced while it was in use",
+                hint="Bring it back, then run the same again.",
+            )
         with _alone(metadata):
             end = os.fstat(metadata.fileno()).st_size
             if metadata.write(lines) != len(lines):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -193,6 +195,34 @@ def test_a_folder_that_breaks_in_mid_run_ends_it_with_3(
     (kept,) = Path(told["spare"]).iterdir()
     assert kept.name.startswith("a-red-fox-")
     Image.open(kept).load()
+
+
+@pytest.mark.asi_emulator(faults=[Fault("error", prompt="refused", status=400)], canned=20_000)
+def test_what_was_bought_is_kept_elsewhere_however_many_were_refused_before(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from asi_image_async.sinks import disk
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(disk, "write_whole", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(Path.cwd()))
+    prompts.write_text("".join(f"refused {number}\n" for number in range(105)) + "good\n")
+    told = asi_image("batch", prompts, "--out", "out", "--json").json
+    assert told["billed_at_least"] == len(list(Path(told["spare"]).iterdir())) == 1
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there is a file's name any bytes")
+@quick
+def test_files_of_others_may_have_names_that_are_no_text(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    Path("out").mkdir()
+    Path(os.fsdecode(b"out/caf\xe9.txt")).touch()
+    ended = asi_image("batch", prompts, "--out", "out")
+    assert (ended.status, "3 pictures in out/" in ended.err) == (0, True)
+    assert asi_image("status", "out").status == 0
 
 
 @quick

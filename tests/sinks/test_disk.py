@@ -338,6 +338,14 @@ async def test_a_sink_that_is_not_open_says_so_and_writes_nothing(tmp_path: Path
         await sink.close()
 
 
+async def test_a_sink_that_is_open_is_not_opened_by_another_run(tmp_path: Path) -> None:
+    async with opened(tmp_path) as sink:
+        with pytest.raises(SinkError, match="is open already"):
+            await sink.open()
+        await sink.write(make("a fox"))
+    assert len(pictures(tmp_path)) == 1
+
+
 async def test_it_can_be_opened_again(tmp_path: Path) -> None:
     sink = DiskSink(tmp_path)
     for prompt in ("a", "b"):
@@ -518,6 +526,18 @@ async def test_a_folder_that_was_removed_in_mid_run_is_a_sink_error(tmp_path: Pa
         with pytest.raises(SinkError, match="cannot write to"):
             await sink.write(make("b"))
     assert not (tmp_path / "out").exists()
+
+
+async def test_a_folder_that_another_one_replaced_in_mid_run_is_a_sink_error(tmp_path: Path) -> None:
+    async with opened(tmp_path / "out") as sink:
+        await sink.write(make("a"))
+        (tmp_path / "out").rename(tmp_path / "moved")
+        async with opened(tmp_path / "out") as another:
+            await another.write(make("c"))
+            with pytest.raises(SinkError, match="was moved or replaced"):
+                await sink.write(make("b"))
+    assert [line["prompt"] for line in lines(tmp_path / "moved")] == ["a"]
+    assert [line["prompt"] for line in lines(tmp_path / "out")] == ["c"]
 
 
 async def test_a_full_disk_leaves_no_part_of_a_picture(tmp_path: Path) -> None:

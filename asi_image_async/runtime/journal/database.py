@@ -15,6 +15,7 @@ from ...errors import JournalError
 __all__ = [
     "Claim",
     "State",
+    "as_text",
     "check",
     "check_place",
     "claim",
@@ -238,6 +239,11 @@ def get_value(database: sqlite3.Connection, name: str) -> Any:
 def set_value(database: sqlite3.Connection, name: str, value: object) -> None:
     """Keep a value under a name."""
     database.execute("REPLACE INTO meta VALUES (?, ?)", (name, value))
+
+
+def as_text(name: str) -> str:
+    """A name as it can be kept: that of a file need not be Unicode, and SQLite's text is."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _text(data: bytes) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import JournalError
-from .database import SEEN, State, check, claim, get_value, named, reading
+from .database import SEEN, State, as_text, check, claim, get_value, named, reading
 
 __all__ = ["JournalSummary", "count_states", "find_missing", "read_summary"]
 
@@ -82,7 +82,7 @@ def find_missing(path: str | Path, there: Iterable[str]) -> tuple[int, str]:
         done = database.execute("SELECT detail FROM items WHERE state = 'done'")
         names = ((_name(place),) for (detail,) in done for place in detail.split("\n") if place)
         database.executemany("INSERT OR IGNORE INTO missing VALUES (?)", names)
-        database.executemany("DELETE FROM missing WHERE name = ?", ((name,) for name in there))
+        database.executemany("DELETE FROM missing WHERE name = ?", ((as_text(name),) for name in there))
         count, name = database.execute("SELECT count(*), min(name) FROM missing").fetchone()
         return count, name or ""
 

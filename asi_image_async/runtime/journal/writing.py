@@ -19,6 +19,7 @@ from ...group_thread import GroupThread
 from .database import (
     Claim,
     State,
+    as_text,
     check_place,
     claim,
     get_value,
@@ -94,9 +95,7 @@ class Journal:
 
         `spent`: so many images were, or may have been, billed for it beyond those that are reserved.
         """
-        # The name of a folder need not be Unicode, and SQLite's text is.
-        detail = detail.encode(errors="backslashreplace").decode()
-        row = (key, state, prompt, detail, time.time())
+        row = (key, state, prompt, as_text(detail), time.time())
 
         def write(database: sqlite3.Connection) -> None:
             database.execute(_WRITE, row)
