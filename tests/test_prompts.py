@@ -192,16 +192,27 @@ def test_memory_stays_flat_however_long_the_file(write: Write) -> None:
     [
         (b'\n {"prompt": "a fox"}\n"an owl"\n', ["a fox", "an owl"]),
         (b'\xef\xbb\xbf{"prompt": "a fox"}', ["a fox"]),
-        (b'"a fox"\nprompt\n', ['"a fox"', "prompt"]),
+        (b'"a fox"\n{"prompt": "an owl"}\n', ["a fox", "an owl"]),
+        (b'"a fox" and "an owl"\nprompt\n', ['"a fox" and "an owl"', "prompt"]),
+        (b"[Photo] a fox\n", ["[Photo] a fox"]),
+        (b"a fox, red\n", ["a fox, red"]),
+        (b"prompt\na fox\n", ["a fox"]),
+        (b'"Prompt"\n"a fox, red"\n', ["a fox, red"]),
+        (b"id\tprompt\n7\ta fox\n", ["a fox"]),
         (b"%b\n" % (b"x" * 1000) * 3000, ["x" * 1000] * 3000),  # more than is kept in memory
     ],
 )
-def test_standard_input_is_json_lines_after_a_brace_and_a_prompt_a_line_else(
-    content: bytes, expected: list[str]
-) -> None:
+def test_standard_input_is_what_its_first_line_says(content: bytes, expected: list[str]) -> None:
     prompts = read_prompts("-", stdin=io.BytesIO(content))
     assert len(prompts) == len(expected)
     assert texts(prompts) == expected
+
+
+@pytest.mark.parametrize(
+    "content", [b'[{"prompt": "a fox"}]\n', b'["a fox"]', b'[\n{"prompt": "a"}\n]', b'"a"\nb\n']
+)
+def test_json_on_standard_input_that_is_not_a_prompt_a_line_is_not_drawn(content: bytes) -> None:
+    assert "line" in said("-", stdin=io.BytesIO(content))
 
 
 def test_standard_input_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from ..files import write_whole
@@ -34,7 +35,8 @@ def make_thumbnails(
     """
     if not can_make_thumbnails():
         return set()
-    into.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):  # where nothing can be written none is made
+        into.mkdir(parents=True, exist_ok=True)
     made = set()
     # Pillow's work on pixels lets other threads run.
     threads = ThreadPoolExecutor(os.cpu_count())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from .template import Expansion, expand
 __all__ = ["BadLines", "Expansion", "PromptFile", "expand", "read_prompts"]
 
 MAX_STDIN_BYTES = 8 * 2**30  # on disk: ten million long prompts fit, and `yes |` comes to an end
+# An object or a text of JSON as a line has it; or a list, which is told that it is none.
+_JSON = re.compile(r'\{|"(?:[^"\\]|\\.)*"$|\[\s*(?:[{"]|$)')
 _SUFFIXES = (".txt", ".jsonl", ".ndjson", ".csv", ".tsv")
 
 
@@ -33,8 +36,8 @@ def read_prompts(
 
     By the suffix: `.txt` (a prompt a line), `.jsonl` or `.ndjson` (an object or a text a line), `.csv`
     and `.tsv` (with a header row; tab-separated cells are taken as they are, unless all that have a
-    quote in them are quoted as in CSV). `-` is standard input, or `stdin` in its stead: JSON lines
-    where the first line begins with `{`, else a prompt a line; it is copied to a temporary file first.
+    quote in them are quoted as in CSV). `-` is standard input, or `stdin` in its stead: any of these,
+    told by its first line; it is copied to a temporary file first.
 
     `prompt`, `id`, `size`, `model` and the image API's parameters are taken from the columns or keys
     of these names, whatever their case; all others become the request's `metadata`. `size` and `model`
@@ -156,13 +159,11 @@ def _spool(stream: BinaryIO) -> BinaryIO:
 
 
 def _kind_of(file: BinaryIO) -> str:
-    """What standard input holds, told by its first line: an object, a table's header, or a prompt."""
+    """What standard input holds, told by its first line: a table's header, JSON, or a prompt."""
     lines = numbered_lines(file, Problems(""))
     first = next((line.strip() for line in lines if line.strip()), "")
-    if first.startswith("{"):
-        return ".jsonl"
     for kind, separator in ((".tsv", "\t"), (".csv", ",")):
         cells = [cell.strip().strip('"').casefold() for cell in first.split(separator)]
-        if len(cells) > 1 and "prompt" in cells:
+        if "prompt" in cells and (len(cells) > 1 or kind == ".csv"):
             return kind
-    return ".txt"
+    return ".jsonl" if _JSON.match(first) else ".txt"

@@ -31,6 +31,13 @@ def test_a_column_of_many_values_is_no_filter() -> None:
     assert find_filters(entries) == [{"name": "odd", "own": False, "values": ["0", "1"]}]
 
 
+def test_where_no_thumbnail_can_be_written_there_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(picture("PNG", (900, 600)))
+    (tmp_path / "taken").write_text("a file")
+    for place in (tmp_path / "taken", Path("/proc/self/small")):
+        assert make_thumbnails(tmp_path, ["a.png"], place) == set()
+
+
 def test_a_thumbnail_is_small_made_once_and_again_where_the_picture_is_newer(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(picture("PNG", (900, 600)))
     made = make_thumbnails(tmp_path, ["a.png"], tmp_path / "small")
