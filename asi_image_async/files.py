@@ -5,11 +5,12 @@ from __future__ import annotations
 import itertools
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
-__all__ = ["sync_directory", "write_durably", "write_whole"]
+__all__ = ["replacing", "sync_directory", "write_durably", "write_whole"]
 
 _numbers = itertools.count()
 
@@ -33,6 +34,28 @@ def write_whole(
         os.replace(file.name, path)
     except BaseException:
         Path(file.name).unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A place for somebody who writes by name: it becomes `path` once the block is left, whole, or is gone.
+
+    What is there and is no file, such as /dev/stdout, is written to as it is.
+    """
+    target = Path(os.path.realpath(path))
+    if target.exists() and not target.is_file():
+        yield path
+        return
+    with _new_file(target.parent) as file:
+        place = Path(file.name)
+    try:
+        yield place
+        with open(place, "rb") as written:
+            os.fsync(written.fileno())
+        os.replace(place, target)
+    except BaseException:
+        place.unlink(missing_ok=True)
         raise
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from full_disk import largest_file
 from service import picture
 
 from asi_image_async import DiskSink, Generation, ImageRequest
@@ -189,3 +190,22 @@ async def test_nothing_that_belongs_to_the_batch_is_written_over(folder: Path, t
         with pytest.raises(ConfigurationError, match="belongs to the batch"):
             make_gallery(folder, path)
         assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("to", ["csv", "parquet", "webdataset"])
+async def test_an_export_that_fails_leaves_the_earlier_one_as_it_was(
+    folder: Path, tmp_path: Path, to: str
+) -> None:
+    target = tmp_path / "exported"
+    [before] = export_folder(folder, to, target).files
+    content = before.read_bytes()
+    with largest_file(len(content) // 2), pytest.raises(SinkError, match="cannot write"):
+        export_folder(folder, to, target)
+    assert before.read_bytes() == content
+    assert [path.name for path in before.parent.iterdir() if path.is_file()].count(before.name) == 1
+    assert not list(before.parent.glob(".*.tmp"))
+
+
+async def test_an_export_may_be_written_to_what_is_no_file(folder: Path) -> None:
+    assert export_folder(folder, "csv", "/dev/null").pictures == 4
+    assert not Path("/dev/null").is_file()

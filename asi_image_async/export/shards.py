@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import tarfile
+from contextlib import ExitStack
 from pathlib import Path
 
 from pydantic_core import to_json
 
+from ..files import replacing
 from . import Exported, Line, Lines
 
 __all__ = ["write_shards"]
@@ -24,18 +26,15 @@ def write_shards(folder: Path, lines: Lines, path: Path) -> Exported:
     files: list[Path] = []
     count = 0
     shard: tarfile.TarFile | None = None
-    try:
+    with ExitStack() as opened:
         for line in lines:
             if shard is None or shard.offset >= _LARGEST or count % _MOST_SAMPLES == 0:
-                if shard is not None:
-                    shard.close()
+                opened.close()
                 files.append(pattern.with_name(f"{pattern.stem}-{len(files):06}.tar"))
-                shard = tarfile.open(files[-1], "w", format=tarfile.PAX_FORMAT)
+                place = opened.enter_context(replacing(files[-1]))
+                shard = opened.enter_context(tarfile.open(place, "w", format=tarfile.PAX_FORMAT))
             _add(shard, folder / line["file_name"], line)
             count += 1
-    finally:
-        if shard is not None:
-            shard.close()
     return Exported(count, tuple(files))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigurationError
+from ..files import replacing
 from . import Exported, Line, Lines
 
 __all__ = ["write_csv", "write_parquet"]
@@ -24,7 +25,7 @@ _DTYPES = {"int": "int64", "float": "float64", "bool": "bool", "text": "string"}
 def write_csv(folder: Path, lines: Lines, path: Path) -> Exported:
     """Write a row for each picture; what is no text is JSON."""
     columns = list(_survey(lines))
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    with replacing(path) as place, open(place, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(columns)
         table.writerows([_text(line.get(name)) for name in columns] for line in lines)
@@ -47,7 +48,7 @@ def write_parquet(folder: Path, lines: Lines, path: Path) -> Exported:
     picture = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     columns = [pa.field(name, pa.type_for_alias(_DTYPES[kind])) for name, kind in kinds.items()]
     schema = pa.schema([pa.field(_IMAGE, picture), *columns], metadata={"huggingface": known})
-    with parquet.ParquetWriter(path, schema) as writer:
+    with replacing(path) as place, parquet.ParquetWriter(place, schema) as writer:
         for group in _groups(iter(lines)):
             writer.write_table(pa.table(_table(folder, group, kinds), schema=schema))
     return Exported(len(lines), (path,))

@@ -11,14 +11,14 @@ import stat
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
+from full_disk import largest_file
 from service import JPEG, picture
 
 from asi_image_async import DiskSink, Generation, ImageRequest, Receipt
@@ -103,18 +103,6 @@ def crash(folder: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], check=False)
     assert done.returncode == -signal.SIGKILL
-
-
-@contextmanager
-def largest_file(size: int) -> Iterator[None]:
-    """A disk that is full once a file has this size."""
-    resource = pytest.importorskip("resource")
-    old = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, old[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, old)
 
 
 # -- what is there afterwards
