@@ -75,7 +75,7 @@ class APIConnectionError(APIError):
 class APITimeoutError(APIConnectionError):
     """No whole reply within `timeout` seconds."""
 
-    default_hint = "Raise `timeout`; the service's users report waits of up to a minute."
+    default_hint = "Raise the timeout; the service's users report waits of up to a minute."
 
 
 class InvalidResponseError(APIError):
@@ -191,4 +191,4 @@ class JournalError(AsiImageError):
 class BudgetExceededError(AsiImageError):
     """The budget given to this run is spent."""
 
-    default_hint = "Raise max_images or max_cost, then run the same again."
+    default_hint = "Raise the budget, then run the same again."

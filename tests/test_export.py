@@ -183,7 +183,8 @@ async def test_without_pyarrow_it_says_what_to_install(
 
 @pytest.mark.parametrize("to", ["csv", "parquet"])
 async def test_nothing_that_belongs_to_the_batch_is_written_over(folder: Path, to: str) -> None:
-    for path in (folder / "metadata.jsonl", next(folder.glob("*.jpg"))):
+    theirs = ["metadata.jsonl", next(folder.glob("*.jpg")).name, next(folder.glob("*.jpg.json")).name]
+    for path in (folder / name for name in [*theirs, ".asi-image/sink.lock"]):
         before = path.read_bytes()
         with pytest.raises(ConfigurationError, match="belongs to the batch"):
             export_folder(folder, to, path)

@@ -23,6 +23,11 @@ def main() -> None:
         _app()(prog_name="asi-image")
     except KeyboardInterrupt:  # where no command has begun
         raise SystemExit(130) from None
+    except OSError as error:  # of the help, and of a usage error
+        from .outlets import discard
+
+        discard(1)
+        raise SystemExit(f"error: cannot write to standard output: {error.strerror}") from None
     finally:
         if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # from here on it would only be a traceback
             signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import sys
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import anyio.to_thread
 
-from ..errors import AsiImageError, BudgetExceededError, JournalError, SinkError
+from ..errors import AsiImageError, BudgetExceededError, ConfigurationError, JournalError, SinkError
 from ..events import Event, ImageNotStored, WaitStarted
 from ..ledger import budget
 from ..outcomes import RunReport
@@ -60,13 +59,16 @@ class BatchOptions:
 def batch(options: BatchOptions) -> int:
     """Run the command; returns the exit status. Raises AsiImageError for what is wrong beforehand."""
     voice = Voice()
-    if options.prompts == "-" and sys.stdin is not None and sys.stdin.isatty():
-        voice.say("reading prompts from the keyboard, one a line; Ctrl-D ends them")
+    voice.say_if_typed(options.prompts)
     requests = find_requests(
         options.prompts, options.template, options.sets, size=options.size, model=options.model
     )
     prompts = FirstFew(requests, options.limit)
     options.service.session()  # a wrong option is told before anything else is done
+    if options.max_cost is not None and not options.price:
+        raise ConfigurationError(
+            "--max-cost needs --price", hint="Say what one image costs, in the same money."
+        )
     affordable = budget(None, options.max_cost, options.price)
     destination = Destination(options.out, emulate=options.service.emulate, recipe=options.recipe)
     destination.check()
@@ -76,7 +78,7 @@ def batch(options: BatchOptions) -> int:
         tell_plan(plan, options.service, json=options.json)
         return 0
     status = run_loop(_Run(options, prompts, destination, voice).finish())
-    if options.gallery and status in (ExitStatus.DONE, ExitStatus.FAILED):
+    if options.gallery and status in (ExitStatus.DONE, ExitStatus.FAILED, ExitStatus.COME_BACK):
         gallery_after_batch(voice, destination.folder, quiet=options.quiet)
     return status
 
@@ -116,7 +118,8 @@ class _Run:
         spare = await save_all_elsewhere([error.generation for error in self._not_stored])
         missing = await self._look_for_missing()
         place, total, quiet = self._destination.name, len(self._prompts), self._options.quiet
-        summarize(self._voice, report, missing, spare, place=place, total=total, quiet=quiet)
+        again = self._options.ask_unknown_again
+        summarize(self._voice, report, missing, spare, place=place, total=total, again=again, quiet=quiet)
         if self._options.json:
             print_json(as_json(report, missing, spare, interrupted=interrupted is not None))
         return interrupted or status_of_report(report)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import ConfigurationError
 from ..export import export_folder
 from .speech import Voice, print_line
 
@@ -10,6 +11,8 @@ __all__ = ["export"]
 
 def export(folder: str, path: str, *, to: str) -> int:
     """Run the command; returns the exit status. Raises ConfigurationError and SinkError."""
+    if path == "-":
+        raise ConfigurationError("PATH is a file to write, not -", hint="Standard output is /dev/stdout.")
     exported = export_folder(folder, to, path)
     for file in exported.files:
         print_line(str(file))

@@ -10,13 +10,14 @@ from ..prompts import read_prompts
 from ..prompts.advice import ADVICE
 from ..prompts.lint import LONGEST, Finding, lint_prompts
 from .exits import ExitStatus
-from .speech import print_json, print_line, shortened
+from .speech import Voice, print_json, print_line, shortened
 
 __all__ = ["lint"]
 
 
 def lint(prompts: str, *, strict: bool, json: bool) -> int:
     """Run the command; returns the exit status. Raises ConfigurationError for what is no prompt file."""
+    Voice().say_if_typed(prompts)
     counts: Counter[str] = Counter()
     told: list[dict[str, Any]] = []
     for finding in lint_prompts(read_prompts(prompts).numbered()):

@@ -17,7 +17,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from ..errors import AsiImageError
+from ..errors import APIError, AsiImageError
 from ..prompts import BadLines
 from .outlets import StandardError, discard, write_out
 
@@ -66,10 +66,17 @@ class Voice(Console):
         # People read whole words; a log or a script wants a line for a line.
         self.print(text, soft_wrap=not self.is_terminal)
 
+    def say_if_typed(self, prompts: str | None) -> None:
+        """What comes from a keyboard is waited for, and nobody would know."""
+        if prompts == "-" and sys.stdin is not None and sys.stdin.isatty():
+            self.say("reading prompts from the keyboard, one a line; Ctrl-D ends them")
+
     def complain(self, error: AsiImageError, *, label: str = "error") -> None:
         """An error, and what to do about it."""
         # A line break in a stranger's message, or in the name of a file, could pass for a line of ours.
         self.label(label, visible(str(error), keep_lines=isinstance(error, BadLines)), "bold red")
+        if isinstance(error, APIError) and error.maybe_billed:
+            self.label("note", "it may have been billed", "yellow")
         self.label("hint", visible(error.hint), "cyan")
 
 

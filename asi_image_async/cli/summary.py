@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import APIError, AsiImageError, SinkError
+from ..errors import APIError, AsiImageError, BudgetExceededError, SinkError
 from ..outcomes import Failed, RunReport
 from ..progress.spans import span
 from .destination import Missing
@@ -55,9 +55,20 @@ def _is_unknown(failure: Failed) -> bool:
 
 
 def summarize(
-    voice: Voice, report: RunReport, missing: Missing, spare: Spare, *, place: str, total: int, quiet: bool
+    voice: Voice,
+    report: RunReport,
+    missing: Missing,
+    spare: Spare,
+    *,
+    place: str,
+    total: int,
+    again: bool,
+    quiet: bool,
 ) -> None:
-    """Say what there is, what there is not and why, and what to do about it; quiet says only the latter."""
+    """Say what there is, what there is not and why, and what to do about it; quiet says only the latter.
+
+    `again`: whether the same line would ask again for what is unknown.
+    """
     if not quiet:
         voice.say(_sums(report, place), "green" if report.ok else "")
     for failure in report.failures[:_SHOWN]:
@@ -68,7 +79,8 @@ def summarize(
     if report.unknown:
         voice.say(
             f"{report.unknown} may have been billed without a picture: the request went out, and no whole"
-            " reply came back. --no-resend-unknown leaves them out next time.",
+            f" reply came back. {'' if again else 'Without '}--no-resend-unknown"
+            f" {'leaves them out next time' if again else 'the same line asks for them again'}.",
             "yellow",
         )
     if spare.saved or spare.lost:
@@ -77,7 +89,7 @@ def summarize(
         voice.say(str(missing), "yellow")
     if report.stopped_by is not None:
         voice.complain(report.stopped_by, label="stopped")
-    _say_what_next(voice, report, total)
+    _say_what_next(voice, report, total, again=again)
 
 
 def _sums(report: RunReport, place: str) -> str:
@@ -97,10 +109,11 @@ def _tell(voice: Voice, failure: Failed) -> None:
     voice.label(label, f'prompt {failure.index + 1} "{said}": {reason}', "red")
 
 
-def _say_what_next(voice: Voice, report: RunReport, total: int) -> None:
-    missing = report.failed + report.unknown
-    left = total - report.succeeded - report.skipped - missing
+def _say_what_next(voice: Voice, report: RunReport, total: int, *, again: bool) -> None:
+    left = total - report.succeeded - report.skipped - report.failed - report.unknown
     wants = [f"{left} {'was' if left == 1 else 'were'} not asked for"] if left > 0 else []
-    if missing or wants:
+    spent = isinstance(report.stopped_by, BudgetExceededError)  # its hint says what is to be done first
+    if not spent and (wants or report.failed or (report.unknown and again)):
         wants.append("run the same line again to ask for what is missing")
+    if wants:
         voice.say("; ".join(wants))

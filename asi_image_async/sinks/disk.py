@@ -228,13 +228,10 @@ class DiskSink:
 
 
 def _describe(generation: Generation, image: Image, file_name: str) -> dict[str, Any]:
-    """One line of metadata.jsonl; the columns of the user's list never hide ours."""
+    """One line of metadata.jsonl; a column of the user's that is named as one of ours is `given_NAME`."""
     request = generation.request
     created = generation.created
-    return {
-        **request.metadata,
-        **(request.model_extra or {}),
-        **({"id": request.id} if request.id is not None else {}),
+    ours = {
         "file_name": file_name,
         "prompt": request.prompt,
         "revised_prompt": generation.revised_prompt,
@@ -246,6 +243,12 @@ def _describe(generation: Generation, image: Image, file_name: str) -> dict[str,
         "created": created and created.isoformat(),
         "attempts": generation.attempts,
         "elapsed": round(generation.elapsed, 3),
+    }
+    given = {**request.metadata, **(request.model_extra or {})}
+    return {
+        **{f"given_{name}" if name in ours else name: value for name, value in given.items()},
+        **({"id": request.id} if request.id is not None else {}),
+        **ours,
     }
 
 

@@ -144,6 +144,9 @@ def test_what_may_have_been_billed_is_said_and_can_be_left_out(
     assert "1 may have been billed without a picture" in ended.err
     assert asi_emulator.requests == 3
 
+    ended = asi_image("batch", prompts, "--out", "out", "--no-resend-unknown")
+    assert "Without --no-resend-unknown the same line asks for them again" in ended.err
+    assert "to ask for what is missing" not in ended.err
     left_out = asi_image("batch", prompts, "--out", "out", "--no-resend-unknown", "--json")
     assert (left_out.status, left_out.json["requests"], left_out.json["unknown"]) == (1, 0, 1)
     asked_again = asi_image("batch", prompts, "--out", "out", "--json")
@@ -430,13 +433,15 @@ def test_a_budget_ends_the_batch_with_4_and_the_same_line_buys_nothing_more(
         ended = asi_image(*line)
         assert ended.status == 4
         assert "the budget of 2 images is spent" in ended.err
+        assert "hint: Raise the budget, then run the same again.\n1 was not asked for\n" in ended.err
+    assert Path("out/index.html").is_file()
     assert asi_emulator.billed == 2
 
 
 def test_a_budget_without_a_price_is_wrong_usage(asi_image: Run, prompts: Path) -> None:
     ended = asi_image("batch", prompts, "--out", "out", "--max-cost", "5")
     assert ended.status == 2
-    assert "price" in ended.err
+    assert "--max-cost needs --price" in ended.err
 
 
 @quick

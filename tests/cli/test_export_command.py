@@ -27,6 +27,13 @@ def test_it_writes_what_was_drawn_and_prints_the_paths(
         assert Path(file).stat().st_size > 0
 
 
+def test_a_dash_is_no_file_to_write(asi_image: Run) -> None:
+    Path("out").mkdir()
+    Path("out/metadata.jsonl").touch()
+    assert asi_image("export", "out", "-", "--to", "csv").status == 2
+    assert not Path("-").exists()
+
+
 def test_a_form_that_is_none_is_told(asi_image: Run, tmp_path: Path) -> None:
     Path("out").mkdir()
     Path("out/metadata.jsonl").touch()

@@ -78,6 +78,13 @@ def test_the_exit_status_says_how_it_went(
     assert list(Path().iterdir()) == []
 
 
+@pytest.mark.asi_emulator(latency=5.0)
+def test_a_picture_that_may_have_been_billed_is_told(asi_image: Run, asi_emulator: Emulator) -> None:
+    ended = asi_image("generate", "fox", "--timeout", 0.1)
+    assert "no whole reply within 0.1 s" in ended.err
+    assert "it may have been billed" in ended.err
+
+
 @quick
 def test_a_picture_that_is_paid_for_is_saved_elsewhere_where_its_place_is_gone(
     asi_image: Run, asi_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

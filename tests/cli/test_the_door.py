@@ -100,6 +100,16 @@ def test_closed_and_full_outputs_lose_no_picture(asi_emulator: Emulator, prompts
     assert len(list(Path("out").glob("*.jpg"))) == 3
 
 
+@pytest.mark.parametrize("option", ["--help", "batch --help", "--version"])
+def test_help_that_cannot_be_written_is_one_line(option: str) -> None:
+    line = f"{sys.executable} -m asi_image_async {option} >/dev/full"
+    ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=20)
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "error: cannot write to standard output: No space left on device\n",
+    )
+
+
 @pytest.mark.asi_emulator(canned=20_000, latency=0.5)
 def test_a_terminal_gets_a_live_bar_that_is_gone_in_the_end(
     start: Start, asi_emulator: Emulator, prompts: Path

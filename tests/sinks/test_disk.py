@@ -157,7 +157,7 @@ def test_a_recipe_is_kept_in_one_of_two_places(tmp_path: Path) -> None:
         DiskSink(tmp_path, recipe="inside")  # type: ignore[arg-type]
 
 
-async def test_the_line_tells_all_that_is_known_and_columns_of_the_list_never_hide_it(tmp_path: Path) -> None:
+async def test_the_line_tells_all_that_is_known_and_columns_of_the_same_names_too(tmp_path: Path) -> None:
     request = ImageRequest(
         prompt="a fox",
         size="landscape",
@@ -183,6 +183,8 @@ async def test_the_line_tells_all_that_is_known_and_columns_of_the_list_never_hi
     assert line["prompt"] == "a fox"
     assert line["mime_type"] == "image/png"
     assert (line["mood"], line["seed"], line["id"]) == ("calm", 5, "no 7")
+    given = {name: value for name, value in line.items() if name.startswith("given_")}
+    assert given == {"given_prompt": "mine", "given_file_name": "/etc/passwd", "given_mime_type": 1}
     assert (line["size"], line["model"], line["revised_prompt"]) == ("1792x1024", "m", "a red fox")
     assert (line["created"], line["attempts"], line["elapsed"]) == ("2025-07-29T12:00:00+00:00", 2, 1.235)
 
