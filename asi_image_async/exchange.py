@@ -12,7 +12,7 @@ from typing import Protocol
 
 import anyio
 
-from .core.backoff import judge, pause
+from .core.backoff import pause, retry_delay
 from .core.decode import decode_picture, to_image
 from .core.pace import Turn
 from .core.wire import Incoming, Link, Reply, encode_request, read_error, read_reply
@@ -217,7 +217,7 @@ class Exchange:
             self._gate.succeeded(turn)
 
     def _delay(self, item: Item, error: APIError) -> float | None:
-        delay = judge(error, item.attempts, self._policy, random.random()).delay
+        delay = retry_delay(error, item.attempts, self._policy, random.random())
         if delay is not None:
             self._tell(RetryScheduled(item.request, item.attempts, delay, error))
             if isinstance(error, RateLimitError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from enum import Enum
-from typing import NamedTuple
 
 from ..errors import (
     APIConnectionError,
@@ -19,7 +18,7 @@ from ..errors import (
 )
 from ..policies import RetryPolicy
 
-__all__ = ["Money", "Verdict", "judge", "pause", "stops_all"]
+__all__ = ["Money", "money", "pause", "retry_delay", "stops_all"]
 
 
 class Money(Enum):
@@ -34,13 +33,6 @@ class Money(Enum):
 # Statuses that say "not now" about a request that was not worked on. 408: the server gave up
 # waiting for the request. 425: it would not risk a replay. 429 and 503: too much at the moment.
 _NOT_NOW = frozenset({408, 425, 429, 503})
-
-
-class Verdict(NamedTuple):
-    """`money`: see Money. `delay`: seconds until the next try at the earliest, None for no other try."""
-
-    money: Money
-    delay: float | None
 
 
 def money(error: APIError) -> Money:
@@ -67,18 +59,18 @@ def money(error: APIError) -> Money:
     return Money.REFUSED
 
 
-def judge(error: APIError, attempt: int, policy: RetryPolicy, chance: float) -> Verdict:
-    """What to do after try number `attempt` (from 1) failed; `chance` is a number in [0, 1).
+def retry_delay(error: APIError, attempt: int, policy: RetryPolicy, chance: float) -> float | None:
+    """Seconds until the next try after number `attempt` (from 1), or None for no other.
 
-    The wait that the service asks for (Retry-After) is a floor.
+    The wait that the service asks for (Retry-After) is a floor. `chance`: see `pause`.
     """
     fate = money(error)
     again = fate in (Money.NEVER_DELIVERED, Money.REJECTED)
     again = again or (fate is Money.UNKNOWN and _resendable(error) and policy.resend_unknown)
     asked = error.retry_after if isinstance(error, APIStatusError) else None
     if not again or attempt >= policy.max_attempts or (asked or 0.0) > policy.max_wait:
-        return Verdict(fate, None)
-    return Verdict(fate, (asked or 0.0) + pause(attempt, policy, chance))
+        return None
+    return (asked or 0.0) + pause(attempt, policy, chance)
 
 
 def pause(attempt: int, policy: RetryPolicy, chance: float) -> float:

@@ -19,7 +19,7 @@ _STEM_BYTES = MAX_NAME_BYTES - 13
 # Characters that a name is made of: far more than it has room for. To put a mebibyte of accents into the
 # order that Unicode wants takes minutes.
 _READ = 1000
-_OTHER = re.compile(r"[^a-z0-9]")
+_OTHERS = re.compile(r"[^a-z0-9]+")
 _WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)", re.IGNORECASE)
 
 
@@ -52,7 +52,7 @@ def file_stem(request: ImageRequest, occurrence: int) -> str:
     """
     key = item_key(digest(request), occurrence)
     unique = base64.b32encode(key[:8]).decode("ascii").lower()[:12]
-    words = _slug((request.id or "")[:_READ]) or _slug(request.prompt[:_READ])
+    words = (request.id and _slug(request.id[:_READ])) or _slug(request.prompt[:_READ])
     room = _STEM_BYTES - len(unique) - 1
     words = _cut(words, min(room, 80))
     return f"{words}-{unique}" if words else unique
@@ -62,20 +62,20 @@ def _slug(text: str) -> str:
     """Letters and digits of any script, joined by single hyphens; never a name that Windows keeps."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     # Most are ASCII, for which this is the same in a tenth of the time.
-    kept = _OTHER.sub("-", folded) if folded.isascii() else _letters_and_digits(folded)
+    kept = _OTHERS.sub("-", folded) if folded.isascii() else _letters_and_digits(folded)
     # NFC, as macOS and Linux would otherwise differ.
-    slug = unicodedata.normalize("NFC", re.sub(r"-+", "-", kept)).strip("-")
+    slug = unicodedata.normalize("NFC", kept).strip("-")
     return f"{slug}-picture" if _WINDOWS_DEVICES.fullmatch(slug) else slug
 
 
 def _letters_and_digits(text: str) -> str:
-    """Those of any script, and a hyphen for each other character."""
+    """Those of any script, and a hyphen for what is between them."""
     kept = ["-"]
     for c in text:
         kind = unicodedata.category(c)[0]
         # Combining marks stay with their letters; one that followed a symbol would be a name unseen.
         kept.append(c if kind in "LN" or (kind == "M" and kept[-1] != "-") else "-")
-    return "".join(kept)
+    return re.sub(r"-+", "-", "".join(kept))
 
 
 def _cut(words: str, size: int) -> str:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asi_image_async.core.backoff import Money, judge, stops_all
+from asi_image_async.core.backoff import Money, money, retry_delay, stops_all
 from asi_image_async.core.wire import read_error
 from asi_image_async.errors import (
     APIConnectionError,
@@ -29,7 +29,7 @@ def status(code: int, message: str = "", **headers: str) -> APIError:
 
 
 @pytest.mark.parametrize(
-    ("error", "money", "again", "again_if_told"),
+    ("error", "fate", "again", "again_if_told"),
     [
         (APIConnectionError("no route"), Money.NEVER_DELIVERED, True, True),
         (APITimeoutError("while connecting"), Money.NEVER_DELIVERED, True, True),
@@ -60,25 +60,25 @@ def status(code: int, message: str = "", **headers: str) -> APIError:
     ids=repr,
 )
 def test_a_failure_is_sorted_by_what_happened_to_the_money(
-    error: APIError, money: Money, again: bool, again_if_told: bool
+    error: APIError, fate: Money, again: bool, again_if_told: bool
 ) -> None:
-    plain = judge(error, 1, RetryPolicy(), 0.5)
-    told = judge(error, 1, UNKNOWN_TOO, 0.5)
-    assert plain.money is told.money is money
-    assert (plain.delay is not None, told.delay is not None) == (again, again_if_told)
+    plain = retry_delay(error, 1, RetryPolicy(), 0.5)
+    told = retry_delay(error, 1, UNKNOWN_TOO, 0.5)
+    assert money(error) is fate
+    assert (plain is not None, told is not None) == (again, again_if_told)
 
 
 def test_there_are_no_more_tries_than_were_allowed() -> None:
     error, policy = status(503), RetryPolicy(max_attempts=3)
-    assert [judge(error, attempt, policy, 0.0).delay is None for attempt in (1, 2, 3, 4)] == [
+    assert [retry_delay(error, attempt, policy, 0.0) is None for attempt in (1, 2, 3, 4)] == [
         False, False, True, True,
     ]  # fmt: skip
-    assert judge(error, 1, RetryPolicy(max_attempts=1), 0.0).delay is None
+    assert retry_delay(error, 1, RetryPolicy(max_attempts=1), 0.0) is None
 
 
 def test_the_wait_doubles_until_it_is_long_enough() -> None:
     policy = RetryPolicy(max_attempts=99, backoff=0.5, max_backoff=5.0)
-    waits = [judge(status(503), attempt, policy, 0.0).delay for attempt in (1, 2, 3, 4, 5, 6, 50)]
+    waits = [retry_delay(status(503), attempt, policy, 0.0) for attempt in (1, 2, 3, 4, 5, 6, 50)]
     assert waits == [0.25, 0.5, 1.0, 2.0, 2.5, 2.5, 2.5]
 
 
@@ -95,7 +95,7 @@ def test_the_wait_is_half_chance_and_never_shorter_than_the_service_asks(
 ) -> None:
     policy = RetryPolicy(max_attempts=10**6, backoff=backoff, max_backoff=max_backoff)
     error = RateLimitError("", status=429, retry_after=asked)
-    low, delay, high = (judge(error, attempt, policy, luck).delay for luck in (0.0, chance, 1.0))
+    low, delay, high = (retry_delay(error, attempt, policy, luck) for luck in (0.0, chance, 1.0))
     assert low is not None
     assert delay is not None
     assert high is not None
@@ -105,8 +105,8 @@ def test_the_wait_is_half_chance_and_never_shorter_than_the_service_asks(
 def test_a_wait_that_is_longer_than_allowed_is_no_other_try_and_stops_the_run() -> None:
     policy = RetryPolicy(max_wait=60)
     for code in (429, 503):
-        assert judge(status(code, Retry_After="60"), 1, policy, 0.0).delay is not None
-        assert judge(status(code, Retry_After="61"), 1, policy, 0.0).delay is None
+        assert retry_delay(status(code, Retry_After="60"), 1, policy, 0.0) is not None
+        assert retry_delay(status(code, Retry_After="61"), 1, policy, 0.0) is None
         assert not stops_all(status(code, Retry_After="60"), anything_succeeded=True, policy=policy)
         assert stops_all(status(code, Retry_After="61"), anything_succeeded=True, policy=policy)
 
