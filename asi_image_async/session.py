@@ -62,8 +62,9 @@ class ImageSession:
     ASI_ONE_BASE_URL, else ASI1_BASE_URL, else https://api.asi1.ai/v1. `max_concurrency`: requests in
     flight at once. `rate_limit`: "3/min", RateLimit(3, per=60), several of these, None for no limit of
     ours, or "auto" to find the limit from what the service refuses. `retry`: a RetryPolicy, or a number
-    of attempts in all. `timeout`: seconds for one attempt, the reply read whole. `http`: an aiohttp session
-    of yours, used and never closed. `observer`: called with every event.
+    of attempts in all. `timeout`: seconds for one attempt, the reply read whole. `max_response_bytes`: the
+    largest reply that is read, unpacked. `http`: an aiohttp session of yours, used and never closed.
+    `observer`: called with every event.
 
     Raises ConfigurationError for a wrong setting; a missing key is told when the session is entered.
     """
@@ -144,7 +145,7 @@ class ImageSession:
         model: str = "asi1-mini",
         **extra: Any,
     ) -> Generation:
-        """Ask for one picture and wait for it; `extra` goes into the JSON body.
+        """Ask for one picture and wait for it; `extra` goes into the JSON body, but for `id` and `metadata`.
 
         Raises ConfigurationError for a request that is none, before anything is sent, and APIError where
         there is no picture.
@@ -175,8 +176,9 @@ class ImageSession:
     ) -> list[Generation] | list[Generation | AsiImageError]:
         """The pictures of all prompts, in their order, as `asyncio.gather` would give them.
 
-        The first error is raised and the rest cancelled; with `return_exceptions=True` errors stand in
-        their places. A list is checked whole before anything is sent.
+        The first error, an APIError or ConfigurationError, is raised and the rest cancelled; with
+        `return_exceptions=True` errors stand in their places. A list is checked whole before anything is
+        sent.
         """
         many(prompts)
         if isinstance(prompts, Sequence) and not return_exceptions:
@@ -204,7 +206,8 @@ class ImageSession:
         """Outcomes one by one, as completed or in input order; leaving the block ends what is under way.
 
         Prompts are pulled only as slots come free, and a slot is freed only when its outcome has been
-        taken. What would fail for every prompt is raised, after the outcomes of what was in flight.
+        taken. What would fail for every prompt, such as a refused key (APIError), is raised, after the
+        outcomes of what was in flight.
         """
         batch = Batch(self._exchange(), self._policy, self._usage)
         async with self._outcomes(batch, prompts, ordered) as outcomes:

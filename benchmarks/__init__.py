@@ -1,4 +1,5 @@
-"""Measurements: `python -m benchmarks.pace` and `python -m benchmarks.money`.
+"""Measurements: `python -m benchmarks.pace`, `money`, `chaos` and `speed`.
 
-They need the package with its extras, and its rivals: pip install -e ".[all]" openai aiometer
+They need the package with its extras, and its rivals: pip install -e ".[all]" openai aiometer. What `speed`
+needs beside that it says itself.
 """

@@ -133,8 +133,8 @@ class Transport:
         """Send one request, read the whole reply, and let go of the connection.
 
         `feed` is called with the body of a reply below 300, piece by piece as it comes, and with how many
-        bytes all of it will be (0: that is not said); `leaves` when a
-        connection is there and the request goes out on it.
+        bytes all of it will be (0: that is not said); `leaves` when a connection is there and the request
+        goes out on it.
         Raises APITimeoutError, APIConnectionError and InvalidResponseError (a reply over the bound);
         `maybe_billed` is true on them once any of the body may have left this machine.
         """

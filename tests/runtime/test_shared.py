@@ -442,12 +442,16 @@ async def test_a_file_that_is_replaced_while_its_lock_is_waited_for_is_left_alon
 
 
 async def test_it_needs_none_of_the_common_threads(place: Path) -> None:
+    common, go_on = anyio.to_thread.current_default_thread_limiter(), threading.Event()
     async with anyio.create_task_group() as group:
-        for _ in range(int(anyio.to_thread.current_default_thread_limiter().total_tokens)):
-            group.start_soon(anyio.to_thread.run_sync, time.sleep, 0.4)
-        await anyio.sleep(0)
-        with anyio.fail_after(0.3):
+        for _ in range(int(common.total_tokens)):
+            group.start_soon(anyio.to_thread.run_sync, go_on.wait)
+        await anyio.wait_all_tasks_blocked()
+        try:
+            assert common.available_tokens == 0
             await SharedLimit(1, 60, place).reserve()
+        finally:
+            go_on.set()
 
 
 async def test_what_was_cancelled_loses_its_own_slot_at_most(place: Path) -> None:
