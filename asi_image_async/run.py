@@ -152,31 +152,30 @@ class Run:
 
     async def _store(self, index: int, item: Item, generation: Generation, claim: Claim) -> Outcome:
         """Give bought pictures to the sink and write that down; a cancelled run does it too, soon."""
-        try:
-            return await self._keep(index, item, generation, claim)
-        except anyio.get_cancelled_exc_class():
-            # By asyncio itself, as where its run() ends: no shield stops that. Again, under the same name.
-            await self._keep(index, item, generation, claim)
-            raise
-
-    async def _keep(self, index: int, item: Item, generation: Generation, claim: Claim) -> Outcome:
         spent = self._ledger.unreserved(item, len(generation.images))
-        receipt = None
-        with self._shielded():
+        with self._shielded() as shield:
             try:
-                receipt = await self._sink.write(generation)
-            except (Exception, asyncio.CancelledError) as error:
-                if is_own_cancellation(error):
-                    raise
-                return await self._not_stored(index, generation, claim, error, spent)
-            self._tell(ImageStored(generation.request, receipt))
-            self._bytes_written += receipt.bytes_written
-            # A line each, wherever they are: a folder's name may have a line break in it.
-            places = "\n".join(place.replace("\n", "\\n") for place in receipt.locations)
-            await self._journal.record(claim.key, State.DONE, places, spent=spent)
-        if receipt is None:
-            late = TimeoutError(f"it took more than {_GRACE:g} s after the run was cancelled")
-            return await self._not_stored(index, generation, claim, late, spent)
+                return await self._keep(index, generation, claim, spent)
+            except anyio.get_cancelled_exc_class():
+                if not shield.cancel_called:
+                    # By asyncio, as where its run() ends: no shield stops that. Again, under the same name.
+                    await self._keep(index, generation, claim, spent)
+                raise
+        late = TimeoutError(f"it took more than {_GRACE:g} s after the run was cancelled")
+        return await self._not_stored(index, generation, claim, late, spent)
+
+    async def _keep(self, index: int, generation: Generation, claim: Claim, spent: int) -> Outcome:
+        try:
+            receipt = await self._sink.write(generation)
+        except (Exception, asyncio.CancelledError) as error:
+            if is_own_cancellation(error):
+                raise
+            return await self._not_stored(index, generation, claim, error, spent)
+        self._tell(ImageStored(generation.request, receipt))
+        self._bytes_written += receipt.bytes_written
+        # A line each, wherever they are: a folder's name may have a line break in it.
+        places = "\n".join(place.replace("\n", "\\n") for place in receipt.locations)
+        await self._journal.record(claim.key, State.DONE, places, spent=spent)
         return Done(index, generation.request, generation, receipt)
 
     async def _not_stored(
@@ -193,12 +192,12 @@ class Run:
         return Failed(index, generation.request, error)
 
     @contextlib.contextmanager
-    def _shielded(self) -> Iterator[None]:
+    def _shielded(self) -> Iterator[anyio.CancelScope]:
         """Around what a cancelled run finishes too, soon."""
         with anyio.CancelScope(shield=True, deadline=self._deadline) as shield:
             self._shields.add(shield)
             try:
-                yield
+                yield shield
             finally:
                 self._shields.discard(shield)
 
