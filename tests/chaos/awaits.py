@@ -56,8 +56,8 @@ class Strike:
     again: int | None = None
     times: int = 0
     took: float = 0.0  # seconds, from the first strike to the end of the call
+    suspensions: int = 0
     _struck_at: float = field(default=0.0, repr=False)
-    _suspensions: int = field(default=0, repr=False)
     _call: Task | None = field(default=None, repr=False)
 
     async def on(self, call: Coroutine[Any, Any, Any]) -> Task:
@@ -98,8 +98,8 @@ class Strike:
                 step = partial(coroutine.send, None)
 
     def _suspended(self, waited_for: asyncio.Future[Any] | None) -> None:
-        self._suspensions += 1
-        if self._suspensions not in (self.at, self.at + (self.again or 0)):
+        self.suspensions += 1
+        if self.suspensions not in (self.at, self.at + (self.again or 0)):
             return
         if not self.waking:
             self._strike()
