@@ -13,6 +13,7 @@ from ..models import ImageRequest
 __all__ = ["Usage", "images_asked"]
 
 _LATENCIES_KEPT = 2048
+_MOST_IMAGES = 1e9  # of one request: what says more says nothing, and sums of it have to be kept
 
 
 class Usage:
@@ -91,7 +92,7 @@ def images_asked(request: ImageRequest) -> int:
     n = (request.model_extra or {}).get("n")
     if isinstance(n, int | float | str) and not isinstance(n, bool):
         with suppress(ValueError, OverflowError):
-            return max(1, math.ceil(float(n)))
+            return max(1, math.ceil(min(float(n), _MOST_IMAGES)))
     return 1
 
 

@@ -24,7 +24,7 @@ from ..models import Generation, Image, ImageRequest, Receipt
 try:
     import fcntl
 except ImportError:  # Windows, where a file in use cannot be removed anyway
-    fcntl = None  # type: ignore[assignment]
+    fcntl = None  # type: ignore[assignment]  # elsewhere it is a module
 
 __all__ = ["DiskSink"]
 

@@ -13,10 +13,26 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from asi_image_async import models
 from asi_image_async.emulator import Emulator, Fault
+from asi_image_async.sinks import disk
 
 Run = Callable[..., Any]
 quick = pytest.mark.asi_emulator(canned=20_000)
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+@pytest.fixture
+def _full_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is room for no picture, but for what is temporary in `tmp_path`."""
+    monkeypatch.setattr(disk, "write_whole", full)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+
+full_folder = pytest.mark.usefixtures("_full_folder")
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -176,16 +192,10 @@ def test_an_unknown_endpoint_stops_the_run_with_3(
     assert "stopped: 404" in ended.err
 
 
+@full_folder
 def test_a_folder_that_breaks_in_mid_run_ends_it_with_3(
-    asi_image: Run, asi_emulator: Emulator, prompts: Path, monkeypatch: pytest.MonkeyPatch
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
 ) -> None:
-    from asi_image_async.sinks import disk
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(disk, "write_whole", full)
-    monkeypatch.setattr(tempfile, "tempdir", str(Path.cwd()))
     ended = asi_image("batch", prompts, "--out", "out", "--concurrency", 1)
     assert ended.status == 3
     assert "No space left on device" in ended.err
@@ -201,16 +211,10 @@ def test_a_folder_that_breaks_in_mid_run_ends_it_with_3(
 
 
 @pytest.mark.asi_emulator(faults=[Fault("error", prompt="refused", status=400)], canned=20_000)
+@full_folder
 def test_what_was_bought_is_kept_elsewhere_however_many_were_refused_before(
-    asi_image: Run, asi_emulator: Emulator, prompts: Path, monkeypatch: pytest.MonkeyPatch
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
 ) -> None:
-    from asi_image_async.sinks import disk
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(disk, "write_whole", full)
-    monkeypatch.setattr(tempfile, "tempdir", str(Path.cwd()))
     prompts.write_text("".join(f"refused {number}\n" for number in range(105)) + "good\n")
     told = asi_image("batch", prompts, "--out", "out", "--json").json
     assert told["billed_at_least"] == len(list(Path(told["spare"]).iterdir())) == 1
@@ -229,16 +233,10 @@ def test_files_of_others_may_have_names_that_are_no_text(
 
 
 @quick
+@full_folder
 def test_what_has_no_room_anywhere_is_told_as_lost(
     asi_image: Run, asi_emulator: Emulator, prompts: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from asi_image_async import models
-    from asi_image_async.sinks import disk
-
-    def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(disk, "write_whole", full)
     monkeypatch.setattr(models, "write_durably", full)
     ended = asi_image("batch", prompts, "--out", "out", "--concurrency", 1)
     assert ended.status == 3
