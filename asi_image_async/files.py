@@ -51,7 +51,7 @@ def replacing(path: Path) -> Iterator[Path]:
         place = Path(file.name)
     try:
         yield place
-        with open(place, "rb") as written:
+        with open(place, "r+b") as written:
             os.fsync(written.fileno())
         os.replace(place, target)
     except BaseException:

@@ -48,10 +48,7 @@ def check_folder(folder: Path) -> None:
 def check_output(folder: Path, path: Path) -> None:
     """Raises ConfigurationError where writing to `path` would destroy what a batch has left in the folder."""
     path, folder = path.resolve(), folder.resolve()
-    name = path.name
-    ours = (
-        name == METADATA or is_picture_of(folder, name) or is_picture_of(folder, name.removesuffix(".json"))
-    )
+    ours = path.name == METADATA or is_picture_of(folder, path.name.removesuffix(".json"))
     if (path.parent == folder and ours) or folder / STATE in (path, *path.parents):
         raise ConfigurationError(f"{path} belongs to the batch", hint="Name another file.")
 
