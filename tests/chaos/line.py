@@ -57,16 +57,17 @@ class Framing(Enum):
 class Passage:
     """How one request and its reply pass.
 
-    `act` is done at `place`, `wait` seconds after the line got there; None is nothing. `depth`: how deep
-    within the body of the request, the headers or the picture, from 0 to 1. `chunks`: the sizes of a chunked
-    reply's chunks. `pieces`: the sizes of what the client can read at once, each `pause` seconds after the
-    one before. What such sizes leave over is the last chunk or piece.
+    `act` is done at `place`, `wait` seconds after the line got there, and after the event `until`; None is
+    nothing. `depth`: how deep within the body of the request, the headers or the picture, from 0 to 1.
+    `chunks`: the sizes of a chunked reply's chunks. `pieces`: the sizes of what the client can read at once,
+    each `pause` seconds after the one before. What such sizes leave over is the last chunk or piece.
     """
 
     act: Act | None = None
     place: Place = Place.AFTER_END
     framing: Framing = Framing.MEASURED
     wait: float = 0.0
+    until: asyncio.Event | None = None
     depth: float = 0.5
     chunks: Sizes = ()
     pieces: Sizes = ()
@@ -243,6 +244,8 @@ def _framed(head: bytes, body: bytes, passage: Passage) -> tuple[bytes, int]:
 async def _act(passage: Passage, reader: StreamReader, writer: StreamWriter) -> bool:
     """Do what is to be done at the place; whether anything goes on after it."""
     await asyncio.sleep(passage.wait)
+    if passage.until is not None:
+        await passage.until.wait()
     match passage.act:
         case Act.CUT:
             writer.close()

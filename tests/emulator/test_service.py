@@ -163,7 +163,7 @@ async def test_latency_is_kept_and_does_not_add_up(ask: Any) -> None:
     async with emulator(latency=0.2, canned=20_000) as base_url:
         begun = time.monotonic()
         await asyncio.gather(*(ask(base_url) for _ in range(20)))
-        assert 0.2 <= time.monotonic() - begun < 2
+        assert 0.2 <= time.monotonic() - begun < 3
 
 
 async def test_closing_leaves_no_task_and_no_thread_and_may_be_entered_again(ask: Any) -> None:
