@@ -6,13 +6,48 @@ import itertools
 import os
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-__all__ = ["replacing", "sync_directory", "write_durably", "write_whole"]
+__all__ = ["Draft", "replacing", "sync_directory", "write_durably", "write_whole"]
 
 _numbers = itertools.count()
+
+
+class Draft:
+    """A file on its way to a name: written, then flushed, then named; or discarded.
+
+    It is a temporary one in `directory`, which is on the file system of its name. Of many, all are best
+    written before the first is flushed, and flushed before the first is named: what the disk does for one it
+    then does for all. Blocking. Raises OSError.
+    """
+
+    def __init__(self, data: bytes | Iterable[bytes], directory: Path) -> None:
+        self._file = _new_file(directory)
+        try:
+            self._file.writelines([data] if isinstance(data, bytes) else data)
+            self._file.flush()
+            if hasattr(os, "posix_fadvise"):  # on Linux the disk begins with it now
+                os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        except BaseException:
+            self.discard()
+            raise
+
+    def flush(self) -> None:
+        """Wait until the bytes would survive a power cut."""
+        with self._file:
+            os.fsync(self._file.fileno())
+
+    def take_name(self, path: str | Path) -> None:
+        """Be `path` from one moment to the next; that this survives a power cut takes `sync_directory`."""
+        os.replace(self._file.name, path)
+
+    def discard(self) -> None:
+        """Be gone, if it has no name yet."""
+        with suppress(OSError):  # what is to be written yet finds no room
+            self._file.close()
+        Path(self._file.name).unlink(missing_ok=True)
 
 
 def write_whole(
@@ -20,20 +55,15 @@ def write_whole(
 ) -> None:
     """Write `data` to `path` so that a crash leaves the old file, the new one, or none: never a part.
 
-    The bytes go to a temporary file on the same file system (beside `path`, or in
-    `temporary_directory`), are flushed to the disk, and take the name in one step. That the name
-    survives a power cut takes `sync_directory` too. Blocking. Raises OSError; the temporary file is
-    then gone.
+    It is a draft beside `path`, or in `temporary_directory`, before. That the name survives a power cut takes
+    `sync_directory` too. Blocking. Raises OSError.
     """
-    file = _new_file(temporary_directory or path.parent)
+    draft = Draft(data, temporary_directory or path.parent)
     try:
-        with file:
-            file.writelines([data] if isinstance(data, bytes) else data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(file.name, path)
+        draft.flush()
+        draft.take_name(path)
     except BaseException:
-        Path(file.name).unlink(missing_ok=True)
+        draft.discard()
         raise
 
 

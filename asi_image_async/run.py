@@ -81,7 +81,8 @@ class Run:
             self._resume = Resume(prompts, self._journal, self._count)
             async with pump(self._settle, self._resume, width=width, brake=self._batch.intake) as outcomes:
                 async for outcome in outcomes:
-                    self._count(outcome)
+                    if outcome is not None:
+                        self._count(outcome)
             try:
                 if not self._batch.intake.pulled:
                     await self._journal.note("total", self._counts["total"])
@@ -111,8 +112,12 @@ class Run:
             failures=tuple(self._failures),
         )
 
-    async def _settle(self, _: int, asked: Asked | Failed) -> Outcome:
-        """Bring one prompt to its outcome: asked for, stored, and written down, in this order."""
+    async def _settle(self, _: int, asked: Asked | Failed) -> Outcome | None:
+        """Bring one prompt to its outcome: asked for, stored, and written down, in this order.
+
+        It is counted here, as to hand it over takes two turns of the loop; but where nothing had to be waited
+        for it is handed over, so that the loop has them.
+        """
         if isinstance(asked, Failed):
             return asked
         self._counts["total"] = max(self._counts["total"], asked.index + 1)
@@ -120,7 +125,8 @@ class Run:
             claim = await self._resume.claim(asked)
             if not isinstance(claim, Claim):
                 return claim
-            return await self._make(asked.index, asked.request, claim)
+            self._count(await self._make(asked.index, asked.request, claim))
+            return None
         except JournalError as error:
             self._batch.stop(error)
             return Failed(asked.index, asked.request, error)

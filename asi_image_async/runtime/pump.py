@@ -74,7 +74,8 @@ async def pump(
 
     Gives an iterator over the results, as completed or in input order. An item is pulled only when a
     slot is free, and a slot is freed only when its result has been taken: so at most `width` items are
-    under way, whatever the length of the source. Where the function raises Stopped there is no result.
+    under way, whatever the length of the source. Where the function gives None, or raises Stopped, there is
+    no result.
 
     What `source` raises comes out of the iterator after the results of what was under way; what
     `function` raises comes out in its result's place. Leaving the block cancels every call.
@@ -253,7 +254,8 @@ class _Work(Generic[T, R]):
 
     async def _call(self, index: int, item: T) -> _Result[R] | None:
         try:
-            return _Result(value=await self._function(index, item))
+            value = await self._function(index, item)
+            return None if value is None else _Result(value=value)
         except Stopped:
             return None
         except (Exception, asyncio.CancelledError) as error:

@@ -7,8 +7,9 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, TypeVar, get_args
+from typing import IO, Any, Literal, TypeVar, get_args
 
 from pydantic_core import from_json, to_json
 
@@ -16,10 +17,10 @@ from ..core.naming import file_stem
 from ..core.recipe import embed
 from ..core.wire import encode_request
 from ..errors import ConfigurationError, SinkError
-from ..files import sync_directory, write_whole
+from ..files import Draft, sync_directory, write_whole
 from ..folder import METADATA, STATE, sidecar_of
 from ..group_thread import GroupThread
-from ..models import Generation, Image, ImageRequest, Receipt
+from ..models import Generation, Image, Receipt
 
 try:
     import fcntl
@@ -29,10 +30,10 @@ except ImportError:  # Windows, where a file in use cannot be removed anyway
 __all__ = ["DiskSink"]
 
 T = TypeVar("T")
-R = TypeVar("R")
 
 _Place = Literal["none", "sidecar", "embed"]
 
+_WRITTEN_AT_ONCE = 16  # generations: each of their pictures is an open file meanwhile
 _MARK = b"+"  # each sink leaves one in sink.lock when it opens; the last to leave wipes them off
 _MAKE_ROOM = "Make room on the disk, then run the same again."
 _HINTS = {
@@ -43,11 +44,19 @@ _HINTS = {
 }
 
 
-class _Stored(NamedTuple):
-    """Pictures that have their names, and the lines that are due for them."""
+@dataclass
+class _Pictures:
+    """A generation on its way into the folder: its files by their paths, and the lines that are due for them.
 
-    lines: bytes
-    receipt: Receipt
+    What belongs beside a picture stands before it. `size`: of the pictures, in bytes.
+    """
+
+    generation: Generation
+    drafts: dict[str, Draft] = field(default_factory=dict)
+    locations: tuple[str, ...] = ()
+    lines: bytes = b""
+    size: int = 0
+    error: SinkError | None = None
 
 
 class DiskSink:
@@ -97,14 +106,17 @@ class DiskSink:
     @contextlib.contextmanager
     def _working(self) -> Iterator[Callable[[Sequence[Generation]], Sequence[Receipt | SinkError]]]:
         """In the thread: the files, open for as long as there are pictures."""
-        self._open()
+        try:
+            self._open()
+        except OSError as error:
+            raise _named(error, self.directory) from error
         try:
             yield self._write
         finally:
             self._close()
 
     def _open(self) -> None:
-        with _named(self.directory), contextlib.ExitStack() as opened:
+        with contextlib.ExitStack() as opened:
             if self.directory.exists() and not self.directory.is_dir():
                 raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a folder")
             _check_names()
@@ -151,53 +163,65 @@ class DiskSink:
         sync_directory(self.directory)
 
     def _write(self, generations: Sequence[Generation]) -> list[Receipt | SinkError]:
-        """Store many, with one flush for the names and the lines of all of them."""
-        found = [self._attempt(self._store, generation) for generation in generations]
-        stored = [each for each in found if isinstance(each, _Stored)]
+        """Store many: what has to be waited for is waited for once for all of them."""
+        found = [_Pictures(generation) for generation in generations]
+        for start in range(0, len(found), _WRITTEN_AT_ONCE):
+            for step in (self._draft, self._flush, self._take_names):
+                for each in found[start : start + _WRITTEN_AT_ONCE]:
+                    if each.error is None and (failure := self._attempt(step, each)):
+                        each.error = failure
+                        for draft in each.drafts.values():
+                            draft.discard()
+        stored = [each for each in found if each.error is None]
         failure = self._attempt(self._append, stored) if stored else None
-        for_some = failure is not None and len(stored) > 1  # there may be room
+        for each in stored:
+            for_some = failure is not None and len(stored) > 1  # there may be room
+            each.error = self._attempt(self._append, [each]) if for_some else failure
+        return [each.error or Receipt(each.locations, each.size) for each in found]
 
-        def answer(each: _Stored | SinkError) -> Receipt | SinkError:
-            if isinstance(each, SinkError):
-                return each
-            return (self._attempt(self._append, [each]) if for_some else failure) or each.receipt
-
-        return [answer(each) for each in found]
-
-    def _attempt(self, function: Callable[[T], R], argument: T) -> R | SinkError:
+    def _attempt(self, step: Callable[[T], None], argument: T) -> SinkError | None:
         try:
-            with _named(self.directory):
-                return function(argument)
+            step(argument)
         except SinkError as error:
             return error
+        except OSError as error:
+            failure = _named(error, self.directory)
+            failure.__cause__ = error
+            return failure
+        return None
 
-    def _store(self, generation: Generation) -> _Stored:
-        """Give the pictures their names; that these survive a power cut is for `_append` to see to."""
+    def _draft(self, pictures: _Pictures) -> None:
+        """Write everything; nothing has its name yet."""
+        generation = pictures.generation
         stem = file_stem(generation.request, generation.occurrence)
-        lines, locations, size = [], [], 0
         for number, image in enumerate(generation.images, 1):
             name = f"{stem}{'' if number == 1 else f'-{number}'}{image.suffix}"
-            path = self.directory / name
-            if path.exists():  # from a run that ended before it was written down: it may have its line
+            path = os.path.join(self.directory, name)  # a Path would take ten times as long
+            data = image.data
+            if self._recipe != "none":
+                recipe = encode_request(generation.request)
+                embedded = embed(data, recipe.decode()) if self._recipe == "embed" else None
+                if embedded is None:
+                    beside = str(sidecar_of(Path(path)))
+                    pictures.drafts[beside] = Draft(recipe + b"\n", self._temporary)
+                data = embedded or data
+            pictures.drafts[path] = Draft(data, self._temporary)
+            pictures.locations += (path,)
+            pictures.lines += to_json(_describe(generation, image, name)) + b"\n"
+            pictures.size += len(data)
+
+    def _flush(self, pictures: _Pictures) -> None:
+        for draft in pictures.drafts.values():
+            draft.flush()
+
+    def _take_names(self, pictures: _Pictures) -> None:
+        """That these survive a power cut is for `_append` to see to."""
+        for path, draft in pictures.drafts.items():
+            if os.path.exists(path):  # from a run that ended before it was written down: it may have its line
                 self._untidy = True
-            data = self._with_recipe(generation.request, image.data, path)
-            write_whole(path, data, temporary_directory=self._temporary)
-            lines.append(to_json(_describe(generation, image, name)) + b"\n")
-            locations.append(str(path))
-            size += len(data)
-        return _Stored(b"".join(lines), Receipt(tuple(locations), size))
+            draft.take_name(path)
 
-    def _with_recipe(self, request: ImageRequest, data: bytes, path: Path) -> bytes:
-        """The picture as it is to be stored; what belongs beside it is there before it."""
-        if self._recipe == "none":
-            return data
-        recipe = encode_request(request)
-        embedded = embed(data, recipe.decode()) if self._recipe == "embed" else None
-        if embedded is None:
-            write_whole(sidecar_of(path), recipe + b"\n", temporary_directory=self._temporary)
-        return embedded or data
-
-    def _append(self, stored: Sequence[_Stored]) -> None:
+    def _append(self, stored: Sequence[_Pictures]) -> None:
         """Add the lines, and flush them and the folder's names."""
         metadata = self._metadata
         assert metadata is not None
@@ -304,11 +328,7 @@ def _alone(file: IO[bytes]) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_UN)
 
 
-@contextlib.contextmanager
-def _named(directory: Path) -> Iterator[None]:
-    """The system's errors as ours, with what to do."""
-    try:
-        yield
-    except OSError as error:
-        hint = _HINTS.get(error.errno or 0, "Choose a folder that can be written to.")
-        raise SinkError(f"cannot write to {directory}: {error.strerror or error}", hint=hint) from error
+def _named(error: OSError, directory: Path) -> SinkError:
+    """The system's error as ours, with what to do."""
+    hint = _HINTS.get(error.errno or 0, "Choose a folder that can be written to.")
+    return SinkError(f"cannot write to {directory}: {error.strerror or error}", hint=hint)

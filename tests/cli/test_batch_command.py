@@ -28,7 +28,7 @@ def full(*_: object, **__: object) -> None:
 @pytest.fixture
 def _full_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is room for no picture, but for what is temporary in `tmp_path`."""
-    monkeypatch.setattr(disk, "write_whole", full)
+    monkeypatch.setattr(disk, "Draft", full)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 

@@ -49,7 +49,7 @@ def pane(width: int, tmp_path: Path) -> Iterator[Pane]:
 
 def test_the_bar_says_what_it_waits_for_in_three_whole_lines_and_goes(pane: Pane, width: int) -> None:
     pane("waiting for the rate limit")
-    drawn, into, bar, how, names = pane("0.06 spent")
+    drawn, into, bar, how, names = pane(" 6 of 12 ")
     assert drawn.startswith("these are drawings by the emulator")
     assert into == "12 pictures into out/, at most 8 at once, 6/5s"
     assert re.fullmatch(r" 6 of 12 ━+[╺╸]?━* +50% +0:0\d left", bar)

@@ -107,6 +107,16 @@ async def test_the_index_is_the_place_in_the_source(ordered: bool) -> None:
 
 
 @both
+async def test_what_comes_to_none_is_no_result(ordered: bool) -> None:
+    async def even(_: int, item: int) -> int | None:
+        await anyio.sleep(0)
+        return None if item % 2 else item
+
+    async with pump(even, range(20), width=3, ordered=ordered) as results:
+        assert sorted([result async for result in results]) == list(range(0, 20, 2))
+
+
+@both
 @widths
 async def test_nothing_is_pulled_before_a_slot_is_free(width: int, ordered: bool) -> None:
     source = Counting()

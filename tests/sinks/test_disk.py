@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ from asi_image_async.core.decode import to_image
 from asi_image_async.core.naming import MAX_NAME_BYTES
 from asi_image_async.core.recipe import extract
 from asi_image_async.errors import ConfigurationError, SinkError
+from asi_image_async.files import Draft
 
 pytestmark = pytest.mark.anyio
 
@@ -295,6 +297,53 @@ async def test_a_picture_its_name_and_its_line_are_flushed_before_a_write_return
         part, *others = flushed
         assert part.endswith(".tmp")
         assert others == ["out", "metadata.jsonl"]
+
+
+async def test_of_many_each_is_written_before_one_is_flushed_and_flushed_before_one_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+
+    def watch(owner: Any, name: str) -> None:
+        real = getattr(owner, name)
+
+        def step(*given: Any) -> None:
+            steps.append(name)
+            real(*given)
+
+        monkeypatch.setattr(owner, name, step)
+
+    async with opened(tmp_path) as sink:
+        for name in ("__init__", "flush", "take_name"):
+            watch(Draft, name)
+        await asyncio.gather(*(sink.write(make(f"a fox {number}", JPEG, PNG)) for number in range(100)))
+    groups = [[name, *same] for name, same in itertools.groupby(steps)]
+    assert len(groups) % 3 == 0
+    assert [group[0] for group in groups] == ["__init__", "flush", "take_name"] * (len(groups) // 3)
+    assert 2 < max(map(len, groups)) <= 1 + 2 * 16  # and no more files are open at once
+    assert len(pictures(tmp_path)) == 200
+
+
+@pytest.mark.parametrize("step", ["__init__", "flush", "take_name"])
+async def test_one_that_fails_leaves_nothing_behind_and_the_others_are_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    real, calls = getattr(Draft, step), itertools.count()
+
+    def failing(*given: Any) -> None:
+        if next(calls) == 7:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(*given)
+
+    monkeypatch.setattr(Draft, step, failing)
+    many = [make(f"a fox {number}", JPEG, PNG) for number in range(20)]
+    async with opened(tmp_path) as sink:
+        open_files = len(os.listdir("/dev/fd"))
+        found = await asyncio.gather(*map(sink.write, many), return_exceptions=True)
+        assert [isinstance(each, SinkError) for each in found].count(True) == 1
+        assert leftovers(tmp_path) == []
+        assert len(os.listdir("/dev/fd")) == open_files
+    assert len(lines(tmp_path)) == 2 * 19
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells which file a descriptor is of")
