@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from ..tables import machine, print_machine, print_promises, print_table, show
 from .contenders import Job
 from .plot import draw
 from .promises import PROMISES
-from .rig import Certificate, measure, service
+from .rig import TOUCHED, WRITERS, Certificate, measure, service
 from .rows import ENTRIES, MEMORY, PAYLOADS, STALLS, Entry, Payload, Special
 from .starts import STARTS
 
@@ -48,6 +49,7 @@ def main() -> None:
     rows = options.rows.split(",") if options.rows else _all_rows()
     found: dict[str, dict[str, Line]] = {}
     with tempfile.TemporaryDirectory(prefix="speed-") as folder:
+        _check_room(rows, options, folder)
         for row in rows:
             found[row] = _measure(row, options, Path(folder))
             if not options.json:
@@ -80,23 +82,44 @@ def _measure(row: str, options: argparse.Namespace, folder: Path) -> dict[str, L
     """The lines of one table."""
     if row == "starts":
         return _starts()
+    payload, entries = _asked(row, options.who)
+    certificate = Certificate(folder) if row.endswith("TLS") else None
+    with service(payload.size, certificate) as address:
+        jobs = {each.label: _job(each, payload, address, folder) for each in entries if not each.missing}
+        measured: dict[str, list[Line]] = {label: [] for label in jobs}
+        for _round in range(_rounds(row, options)):
+            for label, job in jobs.items():
+                measured[label].append(measure(job, certificate))
+    lines: dict[str, Line] = {label: _summed(each) for label, each in measured.items()}
+    return lines | {entry.label: {"missing": entry.missing} for entry in entries if entry.missing}
+
+
+def _asked(row: str, who: str) -> tuple[Payload, list[Entry]]:
+    """What is measured for a table, and of whom."""
     if row in ("memory", "stall"):
         entries: Sequence[Entry] = MEMORY if row == "memory" else STALLS
         payload = Payload(row, MEMORY[0].size, 0)
     else:
         entries = ENTRIES
         payload = next(each for each in PAYLOADS if each.label == row.removesuffix(" TLS"))
-    entries = [entry for entry in entries if options.who in entry.label]
-    certificate = Certificate(folder) if row.endswith("TLS") else None
-    with service(payload.size, certificate) as address:
-        jobs = {each.label: _job(each, payload, address, folder) for each in entries if not each.missing}
-        measured: dict[str, list[Line]] = {label: [] for label in jobs}
-        # What fills the memory says the same each time, and takes long.
-        for _round in range(1 if row == "memory" else options.repeat):
-            for label, job in jobs.items():
-                measured[label].append(measure(job, certificate))
-    lines: dict[str, Line] = {label: _summed(each) for label, each in measured.items()}
-    return lines | {entry.label: {"missing": entry.missing} for entry in entries if entry.missing}
+    return payload, [entry for entry in entries if who in entry.label]
+
+
+def _rounds(row: str, options: argparse.Namespace) -> int:
+    # What fills the memory says the same each time, and takes long.
+    return 1 if row == "memory" else options.repeat
+
+
+def _check_room(rows: Sequence[str], options: argparse.Namespace, folder: str) -> None:
+    """What goes to the disk stays until all is measured: better told now than after half an hour."""
+    needed = TOUCHED
+    for row in rows:
+        payload, entries = _asked(row, options.who) if row != "starts" else (PAYLOADS[0], [])
+        jobs = [_job(entry, payload, "", Path(folder)) for entry in entries]
+        written = sum(job.count * job.size for job in jobs if job.contender in WRITERS)
+        needed += written * _rounds(row, options)
+    if needed > shutil.disk_usage(folder).free:
+        raise SystemExit(f"it takes {needed / 1e9:.0f} GB in {folder}: set TMPDIR, or take fewer --rows")
 
 
 def _job(entry: Entry, payload: Payload, address: str, folder: Path) -> Job:

@@ -20,8 +20,9 @@ _ROOT = Path(__file__).resolve().parent.parent.parent
 _LONGEST = 600  # seconds that one contender may take
 # A virtual machine takes memory from its host when it is first touched: that costs more than what is measured
 # of those who keep what they get, in their own memory or in the system's cache of files.
-_KEEPERS = ("run to memory", "run to disk", "command")
-_TOUCHED = 2 * 2**30
+WRITERS = ("run to disk", "command")
+_KEEPERS = ("run to memory", *WRITERS)
+TOUCHED = 2 * 2**30
 
 
 class Certificate:
@@ -70,7 +71,7 @@ def measure(job: Job, certificate: Certificate | None = None) -> dict[str, Any]:
 
 def _touch_memory() -> None:
     subprocess.run(
-        [sys.executable, "-c", f"b = bytearray({_TOUCHED})\nb[::4096] = b'1' * len(b[::4096])"], check=True
+        [sys.executable, "-c", f"b = bytearray({TOUCHED})\nb[::4096] = b'1' * len(b[::4096])"], check=True
     )
 
 
@@ -78,6 +79,6 @@ def _touch_cache(job: Job) -> None:
     assert job.folder is not None
     block = bytes(2**20)
     with open(Path(job.folder) / "touched", "wb") as file:
-        for _ in range(min(job.count * job.size, _TOUCHED) // len(block) + 1):
+        for _ in range(min(job.count * job.size, TOUCHED) // len(block) + 1):
             file.write(block)
         file.truncate(0)
