@@ -19,6 +19,7 @@ __all__ = [
     "check_output",
     "is_picture_of",
     "journal_path",
+    "read_line",
     "sidecar_of",
 ]
 
@@ -76,16 +77,17 @@ class Tail:
                 if not line.endswith(b"\n"):  # it is being written
                     return
                 self.end += len(line)
-                read = _read(line)
+                read = read_line(line)
                 if read is not None and is_picture_of(self._folder, read["file_name"]):
                     yield read
 
 
-def _read(line: bytes) -> dict[str, Any] | None:
+def read_line(line: bytes) -> dict[str, Any] | None:
+    """A line of `metadata.jsonl`; None for what is none, or was torn by a crash."""
     try:
         read = from_json(line)
     except ValueError:
-        return None  # torn by a crash
+        return None
     is_line = isinstance(read, dict) and isinstance(read.get("file_name"), str)
     return read if is_line else None
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from .errors import AsiImageError
+from .errors import APIError, AsiImageError
 from .models import Generation, ImageRequest, Receipt
 
 __all__ = ["Done", "Failed", "Outcome", "RunReport"]
@@ -37,6 +37,11 @@ class Failed:
     error: AsiImageError
     ok: Literal[False] = field(default=False, init=False, repr=False)
 
+    @property
+    def unknown(self) -> bool:
+        """Whether it may have been billed though no picture came (see `APIError.maybe_billed`)."""
+        return isinstance(self.error, APIError) and self.error.maybe_billed
+
     def unwrap(self) -> Generation:
         """Raises the error."""
         raise self.error
@@ -50,7 +55,7 @@ class RunReport:
     """What became of a run's prompts; each of `total` is in one of the counts, or was not asked for.
 
     `total`: the length of the list, or as many as were pulled where it has none. `succeeded`, `failed`;
-    `unknown` (may have been billed, see `APIError.maybe_billed`); `skipped` (finished by an earlier run);
+    `unknown` (may have been billed, see `Failed.unknown`); `skipped` (finished by an earlier run);
     `requests` sent, `retries` among them, also by reason; `throttled` (answers of 429); images
     `billed_at_least` and `billed_at_most`; seconds `waited` for the limit, over all requests; `latency_p50`,
     `latency_p95`, `latency_p99` (seconds, of the last 2,048 successful requests); `elapsed` seconds;

@@ -92,21 +92,9 @@ class Run:
         return self._report(anyio.current_time() - started)
 
     def _report(self, elapsed: float) -> RunReport:
-        used = self._usage
         return RunReport(
-            **self._counts,
-            requests=used.requests,
-            retries=used.retries,
-            retries_by_reason=dict(used.retries_by_reason),
-            throttled=used.throttled,
-            billed_at_least=used.billed_at_least,
-            billed_at_most=used.billed_at_most,
-            bytes_received=used.bytes_received,
+            **(self._usage.sums() | self._counts),
             bytes_written=self._bytes_written,
-            waited=used.waited,
-            latency_p50=used.latency_p50,
-            latency_p95=used.latency_p95,
-            latency_p99=used.latency_p99,
             elapsed=elapsed,
             stopped_by=self._batch.stopped_by,
             failures=tuple(self._failures),
@@ -235,8 +223,7 @@ class Run:
         if isinstance(outcome, Done):
             self._counts["skipped" if outcome.skipped else "succeeded"] += 1
         else:
-            unknown = isinstance(outcome.error, APIError) and outcome.error.maybe_billed
-            self._counts["unknown" if unknown else "failed"] += 1
+            self._counts["unknown" if outcome.unknown else "failed"] += 1
             # What was bought and could not be stored is nowhere else; it is as much as was in flight at most.
             if len(self._failures) < _FAILURES_KEPT or isinstance(outcome.error, SinkError):
                 self._failures.append(outcome)

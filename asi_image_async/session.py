@@ -192,11 +192,16 @@ class ImageSession:
                 if not outcome.ok and not return_exceptions:
                     raise outcome.error
                 found[outcome.index] = outcome.generation if outcome.ok else outcome.error
-        if batch.stopped_by is not None:
-            if not return_exceptions:
-                raise batch.stopped_by
-            length = len(prompts) if isinstance(prompts, Sized) else 0
-            found = {index: found.get(index, batch.stopped_by) for index in range(length)}
+        if batch.intake.pulled:
+            early = batch.stopped_by or AsiImageError(
+                "drained before all had been asked for",
+                hint="With return_exceptions=True what was done is given too.",
+            )
+            length = len(prompts) if isinstance(prompts, Sized) else max(found, default=-1) + 1
+            missing = range(length) - found.keys()
+            if not return_exceptions and (missing or batch.stopped_by):
+                raise early
+            found |= dict.fromkeys(missing, early)
         return [found[index] for index in sorted(found)]
 
     @asynccontextmanager
@@ -260,7 +265,8 @@ class ImageSession:
     def drain(self) -> None:
         """Ask for nothing more in the streams and runs under way; what is in flight is finished.
 
-        What waits for a turn or a retry is left, for a later run with the same journal.
+        What waits for a turn or a retry is left, for a later run with the same journal. A `gather` has
+        AsiImageError for what it did not ask for.
         """
         for batch in self._batches:
             batch.drain()

@@ -10,8 +10,9 @@ from aiohttp import web
 from conftest import KEY
 from service import Service, reply
 
-from asi_image_async import Done, Failed, ImageSession
+from asi_image_async import Done, Failed, Generation, ImageSession
 from asi_image_async.errors import (
+    AsiImageError,
     AuthenticationError,
     BadRequestError,
     ConfigurationError,
@@ -206,6 +207,21 @@ async def test_draining_finishes_what_is_in_flight_and_asks_for_nothing_more(ser
             seen = [outcome async for outcome in outcomes]
     assert [outcome.ok for outcome in seen] == [True, True]
     assert len(service.bodies) == 2
+
+
+async def test_a_gather_that_is_drained_says_what_it_did_not_ask_for(service: Service) -> None:
+    async def answer(number: int, _: web.Request) -> web.Response:
+        session.drain()
+        return reply()
+
+    service.answer = answer
+    prompts = [f"prompt {number}" for number in range(5)]
+    async with ImageSession(KEY, base_url=service.base_url, max_concurrency=2, rate_limit=None) as session:
+        found = await session.gather(prompts, return_exceptions=True)
+        assert [type(each) for each in found] == [Generation] * 2 + [AsiImageError] * 3
+        with pytest.raises(AsiImageError, match="drained before all had been asked for"):
+            await session.gather(prompts)
+        assert len(await session.gather(prompts[:1])) == 1
 
 
 async def test_a_slow_source_does_not_hold_up_what_is_done(service: Service, session: ImageSession) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..core.naming import file_stem
+from ..core.naming import file_names
 from ..models import Generation, Image
 from .speech import visible
 
@@ -48,10 +48,8 @@ async def save_all_elsewhere(generations: Sequence[Generation]) -> Spare:
     except OSError:
         return Spare(lost=len(generations))
     for generation in generations:
-        stem = file_stem(generation.request, generation.occurrence)
         try:
-            for number, image in enumerate(generation.images, 1):
-                name = f"{stem}{'' if number == 1 else f'-{number}'}{image.suffix}"
+            for name, image in zip(file_names(generation), generation.images, strict=True):
                 await save_elsewhere(image, name, folder)
         except OSError:  # a smaller one may fit
             continue

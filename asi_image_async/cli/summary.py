@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import APIError, AsiImageError, BudgetExceededError, SinkError
+from ..errors import AsiImageError, BudgetExceededError, SinkError
 from ..outcomes import Failed, RunReport
 from ..progress.spans import span
 from .destination import Missing
@@ -38,7 +38,7 @@ def as_json(report: RunReport, missing: Missing, spare: Spare, *, interrupted: b
                 "prompt": failure.request.prompt,
                 "error": {
                     **_error(failure.error),
-                    "maybe_billed": _is_unknown(failure) or isinstance(failure.error, SinkError),
+                    "maybe_billed": failure.unknown or isinstance(failure.error, SinkError),
                 },
             }
             for failure in report.failures
@@ -48,10 +48,6 @@ def as_json(report: RunReport, missing: Missing, spare: Spare, *, interrupted: b
 
 def _error(error: AsiImageError) -> dict[str, Any]:
     return {"type": type(error).__name__, "message": str(error), "hint": error.hint}
-
-
-def _is_unknown(failure: Failed) -> bool:
-    return isinstance(failure.error, APIError) and failure.error.maybe_billed
 
 
 def summarize(
@@ -104,7 +100,7 @@ def _sums(report: RunReport, place: str) -> str:
 
 
 def _tell(voice: Voice, failure: Failed) -> None:
-    label = "  unknown" if _is_unknown(failure) else "  failed"
+    label = "  unknown" if failure.unknown else "  failed"
     said, reason = shortened(failure.request.prompt, 50), shortened(str(failure.error), 300)
     voice.label(label, f'prompt {failure.index + 1} "{said}": {reason}', "red")
 

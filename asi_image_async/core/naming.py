@@ -9,9 +9,9 @@ import unicodedata
 
 from pydantic_core import to_json
 
-from ..models import ImageRequest
+from ..models import Generation, ImageRequest
 
-__all__ = ["digest", "file_stem", "idempotency_key", "item_key"]
+__all__ = ["digest", "file_names", "file_stem", "idempotency_key", "item_key"]
 
 MAX_NAME_BYTES = 120
 # Room for "-", a picture's number in its reply ("-12"), the longest suffix (".jpeg") and ".tmp".
@@ -42,6 +42,15 @@ def item_key(request_digest: bytes, occurrence: int) -> bytes:
 def idempotency_key(key: bytes, salt: bytes) -> str:
     """The key that one item carries on every attempt; `salt` tells one folder's batch from another's."""
     return hashlib.blake2b(key, key=salt, digest_size=16).hexdigest()
+
+
+def file_names(generation: Generation) -> list[str]:
+    """A name for each picture: of the request, with a number from the second on."""
+    stem = file_stem(generation.request, generation.occurrence)
+    return [
+        f"{stem}{'' if number == 1 else f'-{number}'}{image.suffix}"
+        for number, image in enumerate(generation.images, 1)
+    ]
 
 
 def file_stem(request: ImageRequest, occurrence: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from contextlib import suppress
+from typing import Any
 
 from ..errors import APIError, APIStatusError
 from ..events import Event, RequestFailed, RequestStarted, RequestSucceeded, RetryScheduled
@@ -57,6 +58,22 @@ class Usage:
                 self.billed_at_most += images_asked(event.request) if error.maybe_billed else 0
             case RetryScheduled(error=error):
                 self.retries_by_reason[_reason(error)] += 1
+
+    def sums(self, *, in_flight: int = 0) -> dict[str, Any]:
+        """What a RunReport has of these; so many images `in_flight` may have been billed too."""
+        return {
+            "requests": self.requests,
+            "retries": self.retries,
+            "retries_by_reason": dict(self.retries_by_reason),
+            "throttled": self.throttled,
+            "billed_at_least": self.billed_at_least,
+            "billed_at_most": self.billed_at_most + in_flight,
+            "bytes_received": self.bytes_received,
+            "waited": self.waited,
+            "latency_p50": self.latency_p50,
+            "latency_p95": self.latency_p95,
+            "latency_p99": self.latency_p99,
+        }
 
     def latency(self, quantile: float) -> float | None:
         """Seconds that the given share (0 to 1) of the last requests stayed under."""

@@ -10,7 +10,6 @@ from pathlib import PurePath
 from typing import NamedTuple
 
 from ..core.usage import Usage
-from ..errors import APIError
 from ..events import (
     Event,
     ImageNotStored,
@@ -107,7 +106,7 @@ class Progress:
                 return  # it says nothing about how fast pictures are made
             self.new += 1
             self._pictures.note(now)
-        elif isinstance(outcome.error, APIError) and outcome.error.maybe_billed:
+        elif outcome.unknown:
             self.unknown += 1
         else:
             self.failed += 1
@@ -189,17 +188,7 @@ class Progress:
             failed=self.failed,
             unknown=self.unknown + self.in_flight,
             skipped=self.skipped,
-            requests=self.usage.requests,
-            retries=self.usage.retries,
-            retries_by_reason=dict(self.usage.retries_by_reason),
-            throttled=self.usage.throttled,
-            billed_at_least=self.usage.billed_at_least,
-            billed_at_most=self.usage.billed_at_most + self.in_flight,
-            bytes_received=self.usage.bytes_received,
-            waited=self.usage.waited,
-            latency_p50=self.usage.latency_p50,
-            latency_p95=self.usage.latency_p95,
-            latency_p99=self.usage.latency_p99,
             bytes_written=self._bytes_written,
             elapsed=self.elapsed,
+            **self.usage.sums(in_flight=self.in_flight),
         )

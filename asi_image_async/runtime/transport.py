@@ -212,6 +212,11 @@ class Transport:
         raise InvalidResponseError(f"the picture's link redirects too often: {url}", maybe_billed=True)
 
     def _client_for(self, target: URL) -> aiohttp.ClientSession:
+        client = self._given or self._own
+        if client is None or client.closed:
+            raise APIConnectionError(
+                f"the session was left before the picture's link was followed: {target}", maybe_billed=True
+            )
         # The service's own origin is reached as the service is: by a user's proxy, connector and CA.
         if self._given is not None and target.origin() == self._endpoint.origin():
             return self._given

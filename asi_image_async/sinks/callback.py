@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 
+from ..errors import ConfigurationError
 from ..models import Generation, Receipt
 
 __all__ = ["CallbackSink"]
@@ -15,12 +16,16 @@ class CallbackSink:
 
     The picture counts as stored when the function has returned, so a slow one slows the sending. A sync
     function runs in the event loop: one that blocks should be async and use a thread. What it raises
-    stops the run. A Receipt that it returns is kept, anything else is not.
+    stops the run. A Receipt that it returns is kept, anything else is not. Raises ConfigurationError for
+    what is no function.
     """
 
     def __init__(self, function: Callable[[Generation], object]) -> None:
         if not callable(function):
-            raise TypeError(f"a sink is a Sink or a function, not {type(function).__name__}")
+            raise ConfigurationError(
+                f"a sink is a Sink or a function, not {type(function).__name__}",
+                hint="Give a DiskSink, a MemorySink, or a function that takes a Generation.",
+            )
         self._function = function
 
     async def open(self) -> None:

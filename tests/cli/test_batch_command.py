@@ -15,7 +15,7 @@ from PIL import Image
 
 from asi_image_async import models
 from asi_image_async.emulator import Emulator, Fault
-from asi_image_async.sinks import disk
+from asi_image_async.sinks.disk import sink
 
 Run = Callable[..., Any]
 quick = pytest.mark.asi_emulator(canned=20_000)
@@ -28,7 +28,7 @@ def full(*_: object, **__: object) -> None:
 @pytest.fixture
 def _full_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is room for no picture, but for what is temporary in `tmp_path`."""
-    monkeypatch.setattr(disk, "Draft", full)
+    monkeypatch.setattr(sink, "Draft", full)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 

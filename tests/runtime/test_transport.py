@@ -807,6 +807,14 @@ async def test_a_name_is_fine_inside_where_the_base_url_is_that_name(
         assert await fetch(link, "https://BÜCHER.example/v1") == JPEG
 
 
+async def test_a_link_that_is_followed_when_the_session_was_left_says_so(world: World) -> None:
+    async with opened("https://api.example/v1") as transport:
+        pass
+    with pytest.raises(APIConnectionError, match="was left before the picture") as raised:
+        await transport.fetch("https://pictures.example/cat.jpg")
+    assert raised.value.maybe_billed
+
+
 async def test_one_client_fetches_all_links_and_is_closed_with_the_transport() -> None:
     transports = set()
 

@@ -9,6 +9,7 @@ from service import JPEG
 
 from asi_image_async import CallbackSink, Generation, ImageRequest, MemorySink, Receipt
 from asi_image_async.core.decode import to_image
+from asi_image_async.errors import ConfigurationError
 
 pytestmark = pytest.mark.anyio
 
@@ -70,5 +71,5 @@ async def test_what_the_function_raises_comes_out() -> None:
 
 @pytest.mark.parametrize("nonsense", [None, "out", 3])
 def test_what_is_no_function_is_refused_at_once(nonsense: object) -> None:
-    with pytest.raises(TypeError, match=f"not {type(nonsense).__name__}"):
+    with pytest.raises(ConfigurationError, match=f"not {type(nonsense).__name__}"):
         CallbackSink(nonsense)  # type: ignore[arg-type]

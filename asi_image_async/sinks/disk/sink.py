@@ -1,4 +1,4 @@
-"""Pictures in a folder that people and tools can open as it is."""
+"""The sink: written together, flushed together, named together; and tidied up after a crash."""
 
 from __future__ import annotations
 
@@ -9,23 +9,18 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar, get_args
+from typing import IO, Literal, TypeVar, get_args
 
-from pydantic_core import from_json, to_json
-
-from ..core.naming import file_stem
-from ..core.recipe import embed
-from ..core.wire import encode_request
-from ..errors import ConfigurationError, SinkError
-from ..files import Draft, sync_directory, write_whole
-from ..folder import METADATA, STATE, sidecar_of
-from ..group_thread import GroupThread
-from ..models import Generation, Image, Receipt
-
-try:
-    import fcntl
-except ImportError:  # Windows, where a file in use cannot be removed anyway
-    fcntl = None  # type: ignore[assignment]  # elsewhere it is a module
+from ...core.naming import file_names
+from ...core.recipe import embed
+from ...core.wire import encode_request
+from ...errors import ConfigurationError, SinkError
+from ...files import Draft, sync_directory
+from ...folder import METADATA, STATE, sidecar_of
+from ...group_thread import GroupThread
+from ...models import Generation, Receipt
+from .locks import lock
+from .metadata import Metadata, line_of, tidy
 
 __all__ = ["DiskSink"]
 
@@ -81,7 +76,7 @@ class DiskSink:
         self._recipe = recipe
         self._temporary = self.directory / STATE / "tmp"
         self._held: IO[bytes] | None = None
-        self._metadata: IO[bytes] | None = None
+        self._metadata: Metadata | None = None
         self._untidy = False
         self._thread = GroupThread(self._working, "asi-image-disk")
 
@@ -125,42 +120,26 @@ class DiskSink:
             except ValueError as error:
                 raise OSError(errno.EINVAL, str(error)) from error
             held = opened.enter_context(open(self.directory / STATE / "sink.lock", "a+b", buffering=0))
-            if _lock(held, exclusive=True):  # nobody else writes here
+            if lock(held, exclusive=True):  # nobody else writes here
                 self._tidy(held, as_left=b"")
-            _lock(held, exclusive=False, wait=True)
+            lock(held, exclusive=False, wait=True)
             held.write(_MARK)
             os.fsync(held.fileno())  # or the next would not know that this one lost its power
             sync_directory(self.directory / STATE)
-            metadata = opened.enter_context(open(self.directory / METADATA, "a+b", buffering=0))
-            _end_last_line(metadata)
-            self._held, self._metadata = held, metadata
+            self._held, self._metadata = held, Metadata(self.directory)
             opened.pop_all()
 
     def _tidy(self, held: IO[bytes], as_left: bytes) -> None:
         """Remove temporary files; where others have come and not gone, or were killed, see to the lines."""
-        # By their names (files.write_whole): in a folder that came from others, "tmp" may lead elsewhere.
+        # By their names (files.Draft): in a folder that came from others, "tmp" may lead elsewhere.
         for leftover in self._temporary.glob(".*.tmp"):
             with contextlib.suppress(PermissionError):
                 leftover.unlink(missing_ok=True)
         held.seek(0)
         if held.read() != as_left or self._untidy:
-            self._tidy_lines()
+            tidy(self.directory, self._temporary)
         self._untidy = False
         held.truncate(0)
-
-    def _tidy_lines(self) -> None:
-        """No torn line, one line a picture (the last), no line without one."""
-        path = self.directory / METADATA
-        if not path.exists():
-            return
-        last = {name: number for number, (name, _) in enumerate(_read_lines(path))}
-        kept = (
-            line
-            for number, (name, line) in enumerate(_read_lines(path))
-            if last[name] == number and (self.directory / name).is_file()
-        )
-        write_whole(path, kept, temporary_directory=self._temporary)
-        sync_directory(self.directory)
 
     def _write(self, generations: Sequence[Generation]) -> list[Receipt | SinkError]:
         """Store many: what has to be waited for is waited for once for all of them."""
@@ -193,9 +172,7 @@ class DiskSink:
     def _draft(self, pictures: _Pictures) -> None:
         """Write everything; nothing has its name yet."""
         generation = pictures.generation
-        stem = file_stem(generation.request, generation.occurrence)
-        for number, image in enumerate(generation.images, 1):
-            name = f"{stem}{'' if number == 1 else f'-{number}'}{image.suffix}"
+        for name, image in zip(file_names(generation), generation.images, strict=True):
             path = os.path.join(self.directory, name)  # a Path would take ten times as long
             data = image.data
             if self._recipe != "none":
@@ -207,7 +184,7 @@ class DiskSink:
                 data = embedded or data
             pictures.drafts[path] = Draft(data, self._temporary)
             pictures.locations += (path,)
-            pictures.lines += to_json(_describe(generation, image, name)) + b"\n"
+            pictures.lines += line_of(generation, image, name)
             pictures.size += len(data)
 
     def _flush(self, pictures: _Pictures) -> None:
@@ -225,20 +202,18 @@ class DiskSink:
         """Add the lines, and flush them and the folder's names."""
         metadata = self._metadata
         assert metadata is not None
-        lines = b"".join(each.lines for each in stored)
-        if not os.path.samestat(os.stat(self.directory / METADATA), os.fstat(metadata.fileno())):
+        if not metadata.is_in_its_place():
             raise SinkError(
                 f"{self.directory} or its {METADATA} was moved or replaced while it was in use",
                 hint="Bring it back, then run the same again.",
             )
-        with _alone(metadata):
-            end = os.fstat(metadata.fileno()).st_size
-            if metadata.write(lines) != len(lines):
-                self._untidy = True
-                metadata.truncate(end)  # no half line stays where the disk is full
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        try:
+            metadata.add(b"".join(each.lines for each in stored))
+        except OSError:
+            self._untidy = True
+            raise
         sync_directory(self.directory)
-        os.fsync(metadata.fileno())
+        metadata.flush()
 
     def _close(self) -> None:
         metadata, self._metadata = self._metadata, None
@@ -247,65 +222,8 @@ class DiskSink:
             metadata.close()
         if held is not None:
             with held, contextlib.suppress(OSError):  # what is left is for the next to open
-                if _lock(held, exclusive=True):  # the last to leave
+                if lock(held, exclusive=True):  # the last to leave
                     self._tidy(held, as_left=_MARK)
-
-
-def _describe(generation: Generation, image: Image, file_name: str) -> dict[str, Any]:
-    """One line of metadata.jsonl; a column of the user's that is named as one of ours is `given_NAME`."""
-    request = generation.request
-    created = generation.created
-    ours = {
-        "file_name": file_name,
-        "prompt": request.prompt,
-        "revised_prompt": generation.revised_prompt,
-        "size": request.size,
-        "model": request.model,
-        "width": image.width,
-        "height": image.height,
-        "mime_type": image.mime_type,
-        "created": created and created.isoformat(),
-        "attempts": generation.attempts,
-        "elapsed": round(generation.elapsed, 3),
-    }
-    given = {**request.metadata, **(request.model_extra or {})}
-    return {
-        **{f"given_{name}" if name in ours else name: value for name, value in given.items()},
-        **({"id": request.id} if request.id is not None else {}),
-        **ours,
-    }
-
-
-def _end_last_line(metadata: IO[bytes]) -> None:
-    """Whoever edited the file by hand may have left it without its last newline."""
-    with _alone(metadata):
-        if metadata.seek(0, os.SEEK_END) > 0:
-            metadata.seek(-1, os.SEEK_END)
-            if metadata.read(1) != b"\n":
-                metadata.write(b"\n")
-
-
-def _read_lines(path: Path) -> Iterator[tuple[str, bytes]]:
-    with open(path, "rb") as file:
-        for line in file:
-            try:
-                name = from_json(line)["file_name"]
-            except (ValueError, KeyError, TypeError):
-                continue  # torn by a crash
-            if isinstance(name, str):
-                yield name, line.rstrip(b"\n") + b"\n"
-
-
-def _lock(file: IO[bytes], *, exclusive: bool, wait: bool = False) -> bool:
-    """Take a lock that the system ends with the process; False where another has it."""
-    if fcntl is None:
-        return True
-    flags = (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | (0 if wait else fcntl.LOCK_NB)
-    try:
-        fcntl.flock(file, flags)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _check_names() -> None:
@@ -315,17 +233,6 @@ def _check_names() -> None:
     except UnicodeEncodeError:
         encoding = sys.getfilesystemencoding()
         raise OSError(errno.EILSEQ, f"names are in {encoding} here, which lacks letters") from None
-
-
-@contextlib.contextmanager
-def _alone(file: IO[bytes]) -> Iterator[None]:
-    """Keep other sinks, of other processes too, from writing to the file."""
-    _lock(file, exclusive=True, wait=True)
-    try:
-        yield
-    finally:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def _named(error: OSError, directory: Path) -> SinkError:
