@@ -47,7 +47,8 @@ class Draft:
         """Be gone, if it has no name yet."""
         with suppress(OSError):  # what is to be written yet finds no room
             self._file.close()
-        Path(self._file.name).unlink(missing_ok=True)
+        with suppress(OSError):  # then it is for who looks for leftovers
+            os.unlink(self._file.name)
 
 
 def write_whole(

@@ -28,6 +28,8 @@ from asi_image_async.core.naming import MAX_NAME_BYTES
 from asi_image_async.core.recipe import extract
 from asi_image_async.errors import ConfigurationError, SinkError
 from asi_image_async.files import Draft
+from asi_image_async.sinks.disk import sink as sink_module
+from asi_image_async.sinks.disk.metadata import Metadata
 
 pytestmark = pytest.mark.anyio
 
@@ -616,6 +618,48 @@ async def test_a_full_disk_leaves_no_half_line_and_the_picture_comes_again_when_
     assert before[0]["prompt"] == "a"
     assert [line["prompt"] for line in lines(tmp_path)] == ["a", "b", "c"]
     assert len(pictures(tmp_path)) == 3
+
+
+@pytest.mark.parametrize(("owner", "step"), [(Metadata, "flush"), (sink_module, "sync_directory")])
+async def test_lines_that_are_written_again_as_their_flush_failed_are_there_once_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, step: str
+) -> None:
+    async with opened(tmp_path) as sink:
+        real, calls = getattr(owner, step), itertools.count()
+
+        def failing(*given: Any) -> None:
+            if next(calls) == 0:
+                raise OSError(errno.EIO, os.strerror(errno.EIO))
+            real(*given)
+
+        monkeypatch.setattr(owner, step, failing)
+        await asyncio.gather(
+            *(sink.write(make(f"a fox {number}")) for number in range(12)), return_exceptions=True
+        )
+    assert len(lines(tmp_path)) == len(pictures(tmp_path)) == 12
+
+
+async def test_what_cannot_be_discarded_takes_none_of_those_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = Draft.flush, itertools.count()
+
+    def failing(draft: Draft) -> None:
+        real(draft)
+        if next(calls) == 5:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def stuck(path: str) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+
+    monkeypatch.setattr(Draft, "flush", failing)
+    monkeypatch.setattr(os, "unlink", stuck)
+    async with opened(tmp_path) as sink:
+        many = [sink.write(make(f"a fox {number}")) for number in range(12)]
+        found = await asyncio.gather(*many, return_exceptions=True)
+    monkeypatch.undo()
+    assert [isinstance(each, SinkError) for each in found].count(True) == 1
+    assert len(lines(tmp_path)) == len(pictures(tmp_path)) == 11
 
 
 async def test_a_line_that_finds_no_room_takes_none_of_those_beside_it(tmp_path: Path) -> None:

@@ -209,11 +209,11 @@ class DiskSink:
             )
         try:
             metadata.add(b"".join(each.lines for each in stored))
-        except OSError:
+            sync_directory(self.directory)
+            metadata.flush()
+        except OSError:  # a part may be there, or come again
             self._untidy = True
             raise
-        sync_directory(self.directory)
-        metadata.flush()
 
     def _close(self) -> None:
         metadata, self._metadata = self._metadata, None
