@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from contextlib import suppress
 
 from .core.backoff import stops_all
 from .core.usage import Usage
@@ -13,9 +14,9 @@ from .models import Generation, ImageRequest, Prompt
 from .outcomes import Done, Failed, Outcome
 from .policies import RetryPolicy
 from .protocols import Prompts
-from .runtime.pump import Brake, Stopped
+from .runtime.pump import Brake, Stopped, each
 
-__all__ = ["Batch", "UntilStopped", "many", "to_request"]
+__all__ = ["Batch", "UntilStopped", "Watched", "many", "to_request"]
 
 
 class Batch:
@@ -95,6 +96,29 @@ class UntilStopped(AsyncIterator[Outcome]):
             if self._batch.stopped_by is not None:
                 raise self._batch.stopped_by from None
             raise
+
+
+class Watched(AsyncIterator[Prompt]):
+    """Prompts of which nobody knows how many they are; `ended`: the last has been pulled."""
+
+    def __init__(self, prompts: Prompts) -> None:
+        self._prompts = each(prompts)
+        self.ended = False
+
+    async def __anext__(self) -> Prompt:
+        try:
+            return await anext(self._prompts)
+        except StopAsyncIteration:
+            self.ended = True
+            raise
+
+    async def read(self, brake: Brake) -> list[Prompt]:
+        """All of them, or those that came before the brake was pulled."""
+        prompts: list[Prompt] = []
+        with suppress(Stopped), brake.stops():
+            async for prompt in self:
+                prompts.append(prompt)  # noqa: PERF401 - what came before the brake stays
+        return prompts
 
 
 def many(prompts: Prompts) -> Prompts:

@@ -16,7 +16,7 @@ from .errors import APIError, AsiImageError, BudgetExceededError, JournalError, 
 from .events import Event, ImageNotStored, ImageStored, OutcomeReady
 from .exchange import Item
 from .ledger import Ledger
-from .models import Generation, ImageRequest
+from .models import Generation, ImageRequest, Receipt
 from .outcomes import Done, Failed, Outcome, RunReport
 from .protocols import Prompts, Sink
 from .resume import Asked, Resume
@@ -160,7 +160,9 @@ class Run:
 
     async def _keep(self, index: int, generation: Generation, claim: Claim, spent: int) -> Outcome:
         try:
-            receipt = await self._sink.write(generation)
+            receipt: object = await self._sink.write(generation)
+            if not isinstance(receipt, Receipt):
+                raise TypeError(f"its write() gave {type(receipt).__name__}, not a Receipt")
         except (Exception, asyncio.CancelledError) as error:
             if is_own_cancellation(error):
                 raise

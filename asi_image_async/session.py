@@ -20,7 +20,7 @@ from typing import Any, Literal, NoReturn, Self, overload
 import aiohttp
 from pydantic import SecretStr
 
-from .batch import Batch, UntilStopped, many
+from .batch import Batch, UntilStopped, Watched, many
 from .core.usage import Usage
 from .errors import AsiImageError, ConfigurationError
 from .events import Event
@@ -33,7 +33,7 @@ from .protocols import Observer, Prompts, Sink
 from .run import Run
 from .runtime.gate import Gate
 from .runtime.journal import Journal
-from .runtime.pump import Brake, each, pump
+from .runtime.pump import Brake, pump
 from .runtime.shared import SharedLimit
 from .runtime.transport import Transport
 from .settings import (
@@ -183,9 +183,12 @@ class ImageSession:
         many(prompts)
         if isinstance(prompts, Sequence) and not return_exceptions:
             prompts = [ImageRequest.of(prompt) for prompt in prompts]
-        elif return_exceptions and not isinstance(prompts, Sequence):  # each is to have its place
-            prompts = [prompt async for prompt in each(prompts)]
         batch = Batch(self._exchange(), self._policy, self._usage)
+        if not isinstance(prompts, Sequence):
+            prompts = Watched(prompts)
+            if return_exceptions:  # each is to have its place
+                with self._draining(batch):
+                    prompts = await prompts.read(batch.intake)
         found: dict[int, Generation | AsiImageError] = {}
         async with self._outcomes(batch, prompts) as outcomes:
             async for outcome in outcomes:
@@ -199,7 +202,8 @@ class ImageSession:
             )
             length = len(prompts) if isinstance(prompts, Sized) else max(found, default=-1) + 1
             missing = range(length) - found.keys()
-            if not return_exceptions and (missing or batch.stopped_by):
+            cut_short = isinstance(prompts, Watched) and not prompts.ended
+            if not return_exceptions and (missing or cut_short or batch.stopped_by):
                 raise early
             found |= dict.fromkeys(missing, early)
         return [found[index] for index in sorted(found)]

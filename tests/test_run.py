@@ -203,6 +203,20 @@ async def test_a_sink_that_cannot_write_stops_the_run_and_hands_back_what_was_bo
     assert again.succeeded == 50
 
 
+async def test_a_sink_that_forgets_its_receipt_is_told_and_the_picture_is_handed_back(
+    session: ImageSession,
+) -> None:
+    class Forgetful(MemorySink):
+        async def write(self, generation: Generation) -> Receipt:
+            return None  # type: ignore[return-value]
+
+    report = await session.run(["a"], Forgetful())
+    [failed] = report.failures
+    assert isinstance(failed.error, SinkError)
+    assert "its write() gave NoneType, not a Receipt" in str(failed.error)
+    assert failed.error.generation is not None
+
+
 async def test_all_that_was_bought_and_not_stored_is_handed_back_however_much_failed_before(
     service: Service,
 ) -> None:

@@ -221,7 +221,21 @@ async def test_a_gather_that_is_drained_says_what_it_did_not_ask_for(service: Se
         assert [type(each) for each in found] == [Generation] * 2 + [AsiImageError] * 3
         with pytest.raises(AsiImageError, match="drained before all had been asked for"):
             await session.gather(prompts)
-        assert len(await session.gather(prompts[:1])) == 1
+        with pytest.raises(AsiImageError, match="drained before all had been asked for"):
+            await session.gather(iter(prompts))
+        assert len(await session.gather(prompts[:1])) == len(await session.gather(iter(prompts[:1]))) == 1
+
+
+async def test_a_drained_gather_waits_no_longer_for_prompts(service: Service, session: ImageSession) -> None:
+    async def prompts() -> AsyncIterator[str]:
+        yield "one"
+        session.drain()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(5):
+        found = await session.gather(prompts(), return_exceptions=True)
+    assert [type(each) for each in found] == [AsiImageError]
+    assert service.bodies == []
 
 
 async def test_a_slow_source_does_not_hold_up_what_is_done(service: Service, session: ImageSession) -> None:

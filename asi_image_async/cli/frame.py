@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from typing import Annotated, Any, ParamSpec
 
@@ -32,9 +32,10 @@ def _visible_errors() -> Iterator[None]:
 class _Group(TyperGroup):
     """The commands, with errors of usage that are safe for a terminal."""
 
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        with _visible_errors():
-            return super().make_context(*args, **kwargs)
+    def make_context(self, info_name: str | None, args: list[str], *more: Any, **kwargs: Any) -> Any:
+        # Where nothing was typed the error is the help.
+        with _visible_errors() if args else nullcontext():
+            return super().make_context(info_name, args, *more, **kwargs)
 
     def invoke(self, ctx: Any) -> Any:
         with _visible_errors():

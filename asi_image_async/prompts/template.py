@@ -38,11 +38,18 @@ class Expansion:
         model: str = "asi1-mini",
     ) -> None:
         names = names_in(template)
+        for name, each in values.items():
+            if isinstance(each, str) or not isinstance(each, Iterable):
+                raise ConfigurationError(
+                    f"the values of {{{name}}} are a list, not {type(each).__name__}",
+                    hint=f"For one alone: {name}=[{each!r}].",
+                )
         texts = {name: tuple(map(str, each)) for name, each in values.items()}
         for name in names:
             if not texts.get(name):
                 raise ConfigurationError(
-                    f"the template's {{{name}}} has no values", hint=f"Say what it may be: --set {name}=..."
+                    f"the template's {{{name}}} has no values",
+                    hint=f"Say what it may be: {name}=... (on the command line --set).",
                 )
         for name in texts:
             if name not in names:
@@ -68,6 +75,8 @@ class Expansion:
 
 def names_in(template: str) -> Sequence[str]:
     """The names in braces, in order, each once. Raises ConfigurationError."""
+    if not isinstance(template, str):
+        raise ConfigurationError(f"a template is text, not {type(template).__name__}")
     names: dict[str, None] = {}
     try:
         for _, name, form, conversion in Formatter().parse(template):

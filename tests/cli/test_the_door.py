@@ -40,6 +40,12 @@ def test_the_emulators_extra_is_named_too() -> None:
         assert "Traceback" not in ended.stderr
 
 
+def test_with_nothing_said_it_says_the_help(asi_image: Run) -> None:
+    ended = asi_image()
+    assert ended.status == 2
+    assert ended.err == asi_image("--help").out
+
+
 def test_help_loads_nothing_that_only_commands_need() -> None:
     code = """if True:
         import sys
