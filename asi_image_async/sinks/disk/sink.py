@@ -53,6 +53,12 @@ class _Pictures:
     size: int = 0
     error: SinkError | None = None
 
+    def give_up(self, error: SinkError) -> None:
+        """Nothing stays of them that has no name yet."""
+        self.error = error
+        for draft in self.drafts.values():
+            draft.discard()
+
 
 class DiskSink:
     """A folder: images under readable, unique names, and `metadata.jsonl`, a line for each.
@@ -148,9 +154,7 @@ class DiskSink:
             for step in (self._draft, self._flush, self._take_names):
                 for each in found[start : start + _WRITTEN_AT_ONCE]:
                     if each.error is None and (failure := self._attempt(step, each)):
-                        each.error = failure
-                        for draft in each.drafts.values():
-                            draft.discard()
+                        each.give_up(failure)
         stored = [each for each in found if each.error is None]
         failure = self._attempt(self._append, stored) if stored else None
         for each in stored:

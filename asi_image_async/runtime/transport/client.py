@@ -1,9 +1,8 @@
-"""The network: sole owner of the aiohttp client, and the one place where its errors become ours."""
+"""A request on its way and back, within a time and a size, and a picture that a reply links to."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import version
@@ -11,32 +10,25 @@ from typing import NamedTuple
 from urllib.parse import urljoin
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, AbstractStreamWriter, ResolveResult
-from aiohttp.connector import Connection
+from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
-from aiohttp.tracing import Trace
 from pydantic import SecretStr
 from yarl import URL
 
-from ..core.key import Key
-from ..core.links import as_written, check_link, is_private, refused_link
-from ..deadline import Deadline
-from ..errors import (
+from ...core.key import Key
+from ...core.links import as_written, check_link, refused_link
+from ...deadline import Deadline
+from ...errors import (
     APIConnectionError,
     APIError,
     APITimeoutError,
     ConfigurationError,
     InvalidResponseError,
 )
+from .pool import PublicResolver, pool
 
 __all__ = ["Response", "Transport"]
 
-# Idle connections are dropped before the service would do it (uvicorn and Node.js do it after 5 s): a request
-# that crosses the end of its line may have been billed. Beside a picture's time a new connection is nothing.
-_KEEP_ALIVE = 4.0
-# The loop reads as much as this from every line that has it before it comes round again: half of what is
-# usual, so that it is late by half as much, for some hundredths more of CPU time.
-_READ_AT_ONCE = 128 * 2**10
 # To take a block of this size and give it back, untouched, tells glibc's malloc that such sizes come and go
 # (mallopt(3), "dynamic mmap threshold"): without it, the memory of each reply goes back to the system, and is
 # taken from it for the next one page by page, which costs more than the decoding.
@@ -77,20 +69,6 @@ class _Body(aiohttp.BytesPayload):
             raise
 
 
-class _Connector(aiohttp.TCPConnector):
-    """A pool that gives no line on which a reply lies already: it would be taken for the next request's."""
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> Connection:
-        while len((connection := await super().connect(req, traces, timeout)).protocol or ()):
-            connection.close()
-        transport = connection.transport
-        if transport is not None and hasattr(transport, "max_size"):  # asyncio's own, without TLS
-            transport.max_size = _READ_AT_ONCE
-        return connection
-
-
 class Transport:
     """Sends requests to one base URL; a key goes to no other origin."""
 
@@ -114,9 +92,7 @@ class Transport:
     async def open(self) -> None:
         bytearray(_KEPT_BY_MALLOC)
         if self._given is None:
-            # The gate bounds what is in flight, so the pool need not.
-            connector = _Connector(limit=0, keepalive_timeout=_KEEP_ALIVE)
-            self._own = aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar())
+            self._own = aiohttp.ClientSession(connector=pool(), cookie_jar=aiohttp.DummyCookieJar())
 
     async def close(self) -> None:
         for client in (self._own, self._links):
@@ -226,9 +202,9 @@ class Transport:
         # A client of its own: no key, no cookies, none of a user's headers, and every name it
         # resolves is checked where the connection is made, so that it cannot change in between.
         if self._links is None:
-            resolver = _PublicResolver(allowed_host=self._endpoint.raw_host or "")
+            resolver = PublicResolver(allowed_host=self._endpoint.raw_host or "")
             self._links = aiohttp.ClientSession(
-                connector=_Connector(limit=0, keepalive_timeout=_KEEP_ALIVE, resolver=resolver),
+                connector=pool(resolver),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"User-Agent": _user_agent()},
             )
@@ -301,23 +277,3 @@ def _forget_key(error: Exception) -> None:
         url = error.request_info.real_url.with_user(None)
         error.request_info = error.request_info._replace(headers=proxy(headers), real_url=url)
         error.args = (error.request_info, error.history)
-
-
-class _PublicResolver(AbstractResolver):
-    """Resolves names to public addresses only, but for one host."""
-
-    def __init__(self, allowed_host: str) -> None:
-        self._allowed = allowed_host
-        self._resolver = aiohttp.DefaultResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
-    ) -> list[ResolveResult]:
-        found = await self._resolver.resolve(host, port, family)
-        public = [entry for entry in found if not is_private(entry["host"])]
-        if public or host == self._allowed:
-            return public or found
-        raise OSError(None, f"{host} has no public address")
-
-    async def close(self) -> None:
-        await self._resolver.close()

@@ -1,0 +1,8 @@
+"""The network: sole owner of the aiohttp client, and the one place where its errors become ours.
+
+`client` sends requests and reads replies, `pool` has the connections.
+"""
+
+from .client import Response, Transport
+
+__all__ = ["Response", "Transport"]
