@@ -15,7 +15,7 @@ from collections.abc import (
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, NoReturn, Self, overload
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 
 import aiohttp
 from pydantic import SecretStr
@@ -34,7 +34,6 @@ from .run import Run
 from .runtime.gate import Gate
 from .runtime.journal import Journal
 from .runtime.pump import Brake, pump
-from .runtime.shared import SharedLimit
 from .runtime.transport import Transport
 from .settings import (
     check_http,
@@ -46,6 +45,9 @@ from .settings import (
     whole_number,
 )
 from .sinks.callback import CallbackSink
+
+if TYPE_CHECKING:
+    from .runtime.shared import SharedLimit
 
 __all__ = ["ImageSession"]
 
@@ -86,11 +88,7 @@ class ImageSession:
         self._base_url = find_base_url(base_url)
         self._width = whole_number(max_concurrency, "max_concurrency")
         self._limits = parse_rate_limits(rate_limit)
-        self._shared = [
-            SharedLimit(limit.n, limit.per, limit.shared)
-            for limit in self._limits or ()
-            if limit.shared is not None
-        ]
+        self._shared = [_shared(limit) for limit in self._limits or () if limit.shared is not None]
         self._policy = parse_retry(retry)
         self._timeout = positive_seconds(timeout, "timeout")
         self._max_response_bytes = whole_number(max_response_bytes, "max_response_bytes")
@@ -313,3 +311,10 @@ class ImageSession:
             if not self._observer_failed:
                 self._observer_failed = True
                 logger.exception("the observer raised; it is told on, and this is logged once")
+
+
+def _shared(limit: RateLimit) -> SharedLimit:
+    from .runtime.shared import SharedLimit  # most share none, and need not wait for it
+
+    assert limit.shared is not None
+    return SharedLimit(limit.n, limit.per, limit.shared)

@@ -12,7 +12,7 @@ from ..protocols import Sink
 
 __all__ = ["open_sink"]
 
-_SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _HINT = "Name a folder, such as out/."
 _TO_EXPORT = f"{_HINT} Then, for other tools: asi-image export out/ PATH --to webdataset, parquet or csv."
 _FILE_ENDINGS = {".tar", ".parquet", ".zip", ".jpg", ".jpeg", ".png", ".webp"}

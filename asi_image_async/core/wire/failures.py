@@ -37,13 +37,13 @@ _ERRORS: dict[int, type[APIStatusError]] = {
 }
 # A gateway's word that its upstream's answer was lost or late: the work may have been done.
 _LOST_BEHIND_GATEWAY = frozenset({502, 504, 520, 524})
-_QUOTA = re.compile(
-    r"quota|billing|credit|insufficient[ _-]funds|balance(?!r)|payment|subscription"
-    r"|(per|a|/)[ _-]?(day|month)\b|daily|monthly|\brpd\b",
-    re.IGNORECASE,
+# As text, so that `re` compiles them when there is a failure to read, not at the import.
+_QUOTA = (
+    r"(?i)quota|billing|credit|insufficient[ _-]funds|balance(?!r)|payment|subscription"
+    r"|(per|a|/)[ _-]?(day|month)\b|daily|monthly|\brpd\b"
 )
 # "The quota of 3 requests per minute" is a rate limit, whatever it is called.
-_SHORT_WINDOW = re.compile(r"(per|a|/)[ _-]?(second|sec|minute|min)\b|\brpm\b", re.IGNORECASE)
+_SHORT_WINDOW = r"(?i)(per|a|/)[ _-]?(second|sec|minute|min)\b|\brpm\b"
 
 
 def error_message(body: object) -> str:
@@ -113,7 +113,7 @@ def _hint(status: int, wait: float | None, now: float) -> str | None:
 
 
 def _error_class(status: int, words: str) -> type[APIStatusError]:
-    if status in (403, 429) and _QUOTA.search(words) and not _SHORT_WINDOW.search(words):
+    if status in (403, 429) and re.search(_QUOTA, words) and not re.search(_SHORT_WINDOW, words):
         return QuotaExceededError
     return _ERRORS.get(status, ServerError if status >= 500 else APIStatusError)
 

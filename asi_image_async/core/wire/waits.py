@@ -9,14 +9,15 @@ from email.utils import parsedate_to_datetime
 
 __all__ = ["seconds_to_wait"]
 
-_SECONDS = re.compile(r"\d{1,15}(\.\d{0,15})?", re.ASCII)
-_SPAN = re.compile(r"(?:\d{1,9}(?:\.\d{1,9})?(?:ms|[smhd]))+", re.ASCII)
-_PART = re.compile(r"([\d.]+)(ms|[smhd])", re.ASCII)
+# As text, so that `re` compiles them when there is a wait to read, not at the import.
+_SECONDS = r"(?a)\d{1,15}(\.\d{0,15})?"
+_SPAN = r"(?a)(?:\d{1,9}(?:\.\d{1,9})?(?:ms|[smhd]))+"
+_PART = r"(?a)([\d.]+)(ms|[smhd])"
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _EPOCH = 1e9  # a larger number of seconds is a moment, not a span
 # The fields of `RateLimit`, by the names of the drafts: "remaining=0, reset=5" and ";r=0;t=5".
-_REMAINING = re.compile(r"(?:remaining|\br)\s*=\s*(\d{1,15})\b", re.ASCII)
-_RESET = re.compile(r"(?:reset|\bt)\s*=\s*(\d{1,15})\b", re.ASCII)
+_REMAINING = r"(?a)(?:remaining|\br)\s*=\s*(\d{1,15})\b"
+_RESET = r"(?a)(?:reset|\bt)\s*=\s*(\d{1,15})\b"
 
 
 def seconds_to_wait(status: int, headers: Mapping[str, str], now: float) -> float | None:
@@ -54,7 +55,7 @@ def _resets(headers: Mapping[str, str], now: float) -> Iterator[float]:
         if reset is not None and not remaining:
             yield reset
     for item in headers.get("RateLimit", "").split(', "'):  # several policies may stand in one list
-        left, reset_in = _REMAINING.search(item), _RESET.search(item)
+        left, reset_in = re.search(_REMAINING, item), re.search(_RESET, item)
         if reset_in and not (left and int(left[1])):
             yield float(reset_in[1])
 
@@ -66,15 +67,15 @@ def _span(text: str, now: float) -> float | None:
         if number >= _EPOCH * 1000:
             number /= 1000
         return max(0.0, number - now) if number >= _EPOCH else number
-    if _SPAN.fullmatch(text):
-        return sum(float(value) * _UNITS[unit] for value, unit in _PART.findall(text))
+    if re.fullmatch(_SPAN, text):
+        return sum(float(value) * _UNITS[unit] for value, unit in re.findall(_PART, text))
     until = _date(text)
     return None if until is None else max(0.0, until - now)
 
 
 def _number(text: str) -> float | None:
     text = text.strip()
-    return float(text) if _SECONDS.fullmatch(text) else None
+    return float(text) if re.fullmatch(_SECONDS, text) else None
 
 
 def _date(text: str) -> float | None:
