@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import suppress
+
+import anyio
+import anyio.lowlevel
 
 from .core.backoff import stops_all
 from .core.usage import Usage
@@ -16,7 +19,10 @@ from .policies import RetryPolicy
 from .protocols import Prompts
 from .runtime.pump import Brake, Stopped, each
 
-__all__ = ["Batch", "UntilStopped", "Watched", "many", "to_request"]
+__all__ = ["Batch", "UntilStopped", "Watched", "many", "to_request", "to_requests"]
+
+# Of a list, so many are made requests in one step: the loop is the app's.
+_IN_ONE_STEP = 128
 
 
 class Batch:
@@ -79,7 +85,21 @@ def to_request(index: int, prompt: Prompt) -> ImageRequest | Failed:
         return ImageRequest.of(prompt)
     except ConfigurationError as error:
         said = prompt.get("prompt", prompt) if isinstance(prompt, Mapping) else prompt
-        return Failed(index, ImageRequest.model_construct(prompt=str(said)), error)
+        placed = ConfigurationError(f"prompts[{index}]: {error}", hint=error.hint)
+        return Failed(index, ImageRequest.model_construct(prompt=str(said)), placed)
+
+
+async def to_requests(prompts: Sequence[Prompt]) -> list[ImageRequest]:
+    """The requests that a list of prompts stands for. Raises ConfigurationError where one stands for none."""
+    requests: list[ImageRequest] = []
+    for index, prompt in enumerate(prompts):
+        request = to_request(index, prompt)
+        if isinstance(request, Failed):
+            raise request.error
+        requests.append(request)
+        if len(requests) % _IN_ONE_STEP == 0:
+            await anyio.lowlevel.checkpoint()
+    return requests
 
 
 class UntilStopped(AsyncIterator[Outcome]):

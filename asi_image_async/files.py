@@ -100,9 +100,15 @@ def _new_file(directory: Path) -> IO[bytes]:
 
 
 def write_durably(path: Path, data: bytes) -> None:
-    """Write `data` to `path`, whole, so that it survives a crash once this has returned. Blocking."""
-    write_whole(path, data)
-    sync_directory(path.parent)
+    """Write `data` to `path`, whole, so that it survives a crash once this has returned.
+
+    Blocking. Raises OSError, which names `path`, not the temporary file.
+    """
+    try:
+        write_whole(path, data)
+        sync_directory(path.parent)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error
 
 
 def sync_directory(directory: Path) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 import aiohttp
 from pydantic import SecretStr
 
-from .batch import Batch, UntilStopped, Watched, many
+from .batch import Batch, UntilStopped, Watched, many, to_requests
 from .core.usage import Usage
 from .errors import AsiImageError, ConfigurationError
 from .events import Event
@@ -179,14 +179,14 @@ class ImageSession:
         sent.
         """
         many(prompts)
-        if isinstance(prompts, Sequence) and not return_exceptions:
-            prompts = [ImageRequest.of(prompt) for prompt in prompts]
         batch = Batch(self._exchange(), self._policy, self._usage)
-        if not isinstance(prompts, Sequence):
-            prompts = Watched(prompts)
-            if return_exceptions:  # each is to have its place
-                with self._draining(batch):
+        with self._draining(batch):
+            if not isinstance(prompts, Sequence):
+                prompts = Watched(prompts)
+                if return_exceptions:  # each is to have its place
                     prompts = await prompts.read(batch.intake)
+            elif not return_exceptions:
+                prompts = await to_requests(prompts)
         found: dict[int, Generation | AsiImageError] = {}
         async with self._outcomes(batch, prompts) as outcomes:
             async for outcome in outcomes:

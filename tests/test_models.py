@@ -154,8 +154,9 @@ async def test_a_picture_is_saved_with_the_right_suffix_where_there_is_none(
 
 
 async def test_saving_where_there_is_no_directory_is_an_oserror(image: Image, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError) as raised:
         await image.save(tmp_path / "gone" / "fox")
+    assert str(raised.value) == f"[Errno 2] No such file or directory: '{tmp_path / 'gone' / 'fox.jpg'}'"
 
 
 def test_a_generation_shows_its_first_picture(generation: Generation, image: Image) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import aiohttp
 import pytest
+from aiohttp import web
 from conftest import KEY
 from service import GOOD, JPEG, Service, picture, reply, serving
 
@@ -290,9 +291,47 @@ async def test_gather_can_put_errors_in_their_places(service: Service, session: 
 
 
 async def test_gather_checks_a_list_before_anything_is_sent(service: Service, session: ImageSession) -> None:
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(ConfigurationError, match=r"^prompts\[2\]: the prompt is empty$"):
         await session.gather(["a cat", "a dog", ""])
+    with pytest.raises(ConfigurationError, match=r"^prompts\[0\]: there is no prompt$"):
+        await session.gather(iter([{"promt": "a cat"}]))
     assert service.bodies == []
+
+
+async def test_while_gather_checks_a_long_list_the_loop_goes_on(
+    service: Service, session: ImageSession
+) -> None:
+    turns = 0
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    other = asyncio.create_task(turn())
+    with pytest.raises(ConfigurationError, match=r"prompts\[3000\]"):
+        await session.gather([*map(str, range(3000)), ""])
+    other.cancel()
+    assert turns > 20
+    assert service.bodies == []
+
+
+async def test_a_session_that_is_left_too_early_says_so(service: Service) -> None:
+    asked = asyncio.Event()
+
+    async def answer(number: int, _: web.Request) -> web.Response:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    service.answer = answer
+    async with ImageSession(KEY, base_url=service.base_url) as session:
+        waiting = asyncio.create_task(session.generate("a cat"))
+        await asked.wait()
+    with pytest.raises(APIConnectionError, match="the session was left before the reply was there") as raised:
+        await waiting
+    assert raised.value.maybe_billed
 
 
 @pytest.mark.parametrize("prompts", ["a cat", {"prompt": "a cat"}, ImageRequest(prompt="a cat"), 7, None])

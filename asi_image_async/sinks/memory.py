@@ -29,5 +29,8 @@ class MemorySink:
     def __iter__(self) -> Iterator[Generation]:
         return iter(self.generations)
 
+    def __repr__(self) -> str:
+        return f"MemorySink({len(self)} generations)"
+
     def __len__(self) -> int:
         return len(self.generations)

@@ -20,6 +20,7 @@ def generation(prompt: str, count: int = 1) -> Generation:
 
 async def test_memory_keeps_every_generation_in_the_order_of_completion() -> None:
     sink = MemorySink()
+    assert repr(sink) == "MemorySink(0 generations)"
     made = [generation("a"), generation("b", 2)]
     await sink.open()
     receipts = [await sink.write(one) for one in made]

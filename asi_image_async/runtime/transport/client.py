@@ -146,6 +146,12 @@ class Transport:
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             if response is None or response.status < 300:
                 _forget_key(error)
+                if client.closed:
+                    raise APIConnectionError(
+                        "the session was left before the reply was there",
+                        hint="Leave `async with` when what was asked for has come.",
+                        maybe_billed=payload.sent,
+                    ) from error
                 raise self._translate(error, maybe_billed=payload.sent) from error
         # The status counts even where the body is cut, too long or late. The key goes before an error is cut
         # short, or half of it could be left; a reply that may hold a picture is never touched.
