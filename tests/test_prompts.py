@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -333,12 +334,23 @@ def test_what_is_not_a_prompt_file_is_refused_by_name(write: Write, tmp_path: Pa
     assert "cannot read" in said(tmp_path / f"{'long' * 100}.txt")
     assert ".txt, .jsonl, .ndjson, .csv, .tsv" in said(write("p.xlsx", "PK"))
     assert "no ending" in said(write("prompts", "a fox"))
+    with pytest.raises(ConfigurationError) as raised:
+        read_prompts(write("p.json", '[{"prompt": "a fox"}]'))
+    assert raised.value.hint.startswith("Write an object a line")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
-def test_a_named_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "p.txt")
-    assert "not a plain file" in said(tmp_path / "p.txt")
+def test_a_pipe_is_read_once_whatever_its_name_and_none_is_waited_for_in_vain(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "63")
+    both_ends = os.open(tmp_path / "63", os.O_RDWR)
+    os.write(both_ends, b"id,prompt\n7,a cat\n")
+    closing = threading.Timer(0.05, os.close, [both_ends])
+    closing.start()
+    prompts = read_prompts(tmp_path / "63")
+    closing.join()
+    assert [[request.prompt for request in prompts] for _again in range(2)] == [["a cat"]] * 2
+    assert prompts.kind == ".csv"
+    assert said(tmp_path / "63") == "63 has no prompts"
 
 
 @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="the system has no such permissions")

@@ -287,7 +287,9 @@ def emulate(
         list[str] | None,
         typer.Option(metavar="RATE", help="A limit to keep up, such as 3/min; may be repeated."),
     ] = None,
-    shape: Annotated[str, typer.Option(help="The shape of its replies, A to G.")] = "A",
+    shape: Annotated[
+        str, typer.Option(help="The shape of its replies: A, B, C, or one of D to G, such as E-link.")
+    ] = "A",
     key: Annotated[str | None, typer.Option(help="The only key to accept.", show_default="any")] = None,
 ) -> int:
     """Run the service on your own machine, until Ctrl-C."""

@@ -151,10 +151,12 @@ class _Run:
             self._voice.say(
                 "these are drawings by the emulator on this machine, not pictures of the service", "magenta"
             )
-        pace = [f"at most {service.concurrency} at once", *map(visible, service.rates)]
+        told = [f"at most {service.concurrency} at once", *map(visible, service.rates)]
+        if self._options.prompts == "-":  # what was meant as a table may not look like one
+            told.append(f"read as {self._prompts.form}")
         count = len(self._prompts)
         noun = "picture" if count == 1 else "pictures"
-        self._voice.say(f"{count} {noun} into {visible(self._destination.name)}, {', '.join(pace)}")
+        self._voice.say(f"{count} {noun} into {visible(self._destination.name)}, {', '.join(told)}")
 
     async def _work(self, session: ImageSession) -> tuple[RunReport, int | None]:
         """The run under Ctrl-C: its report, and the exit status where it was interrupted."""

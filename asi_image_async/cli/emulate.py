@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["emulate"]
 
 _ANY_KEY = "emulator"
+_PORT_HINT = "Name another port; --port 0 takes any free one."
+_HOST_HINT = "Name an address of this machine, such as --host 127.0.0.1."
 
 
 def emulate(
@@ -33,7 +36,7 @@ def emulate(
     except OSError as error:
         raise ConfigurationError(
             f"cannot serve on {host}, port {port}: {error.strerror or error}",
-            hint="Name another port; --port 0 takes any free one.",
+            hint=_PORT_HINT if error.errno in (errno.EADDRINUSE, errno.EACCES) else _HOST_HINT,
         ) from None
     except KeyboardInterrupt:
         pass

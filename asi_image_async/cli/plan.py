@@ -15,7 +15,7 @@ from ..progress.spans import span
 from ..runtime.journal import State, count_states, read_summary
 from .destination import Destination
 from .service import ServiceOptions
-from .sources import Requests
+from .sources import FirstFew
 from .speech import print_json, print_line, shortened, visible
 
 __all__ = ["Plan", "make_plan", "tell_plan"]
@@ -28,6 +28,7 @@ class Plan:
     """What would be asked. `sent` and `kept`: the columns that go to the service, and that do not."""
 
     destination: str
+    form: str
     prompts: int
     done: int
     to_ask: int
@@ -40,7 +41,7 @@ class Plan:
 
 
 def make_plan(
-    prompts: Requests,
+    prompts: FirstFew,
     destination: Destination,
     limits: Sequence[RateLimit],
     *,
@@ -58,6 +59,7 @@ def make_plan(
     sizes, models, sent, kept = _kinds(prompts)
     return Plan(
         destination=destination.name,
+        form=prompts.form,
         prompts=len(prompts),
         done=done,
         to_ask=to_ask,
@@ -89,8 +91,9 @@ def tell_plan(plan: Plan, service: ServiceOptions, *, json: bool) -> None:
         print_json(asdict(plan))
         return
     lines = [
-        ("prompts", f"{plan.prompts}, of which {plan.done} are done already"),
-        ("would ask for", f"{plan.to_ask}" + (" drawings by the emulator" if service.emulate else "")),
+        ("prompts", f"{plan.prompts}, of which {plan.done} {'is' if plan.done == 1 else 'are'} done already"),
+        ("read as", plan.form),
+        ("would ask for", f"{plan.to_ask}{_drawings(plan.to_ask) if service.emulate else ''}"),
         (
             "may be billed",
             f"{plan.maybe_billed} of an earlier run, without a picture" if plan.maybe_billed else "",
@@ -106,6 +109,10 @@ def tell_plan(plan: Plan, service: ServiceOptions, *, json: bool) -> None:
         if text:
             print_line(f"{label:>14}: {text}")
     print_line("nothing was sent, and nothing was written")
+
+
+def _drawings(count: int) -> str:
+    return f" {'drawing' if count == 1 else 'drawings'} by the emulator"
 
 
 def _counted(kinds: dict[str, int]) -> str:

@@ -9,10 +9,17 @@ from typing import Protocol
 
 from ..errors import ConfigurationError
 from ..models import ImageRequest
-from ..prompts import Expansion, read_prompts
+from ..prompts import Expansion, PromptFile, read_prompts
 
 __all__ = ["FirstFew", "Requests", "find_requests"]
 
+_FORMS = {
+    ".txt": "a prompt a line",
+    ".jsonl": "JSON, an object or a text a line",
+    ".ndjson": "JSON, an object or a text a line",
+    ".csv": "a table, cells parted by commas",
+    ".tsv": "a table, cells parted by tabs",
+}
 _SET_HINT = "Write --set style=oil,ink, or --set subject=@subjects.txt for a line each."
 
 
@@ -24,11 +31,12 @@ class Requests(Protocol):
 
 
 class FirstFew:
-    """The first `limit` of some requests, or all of them."""
+    """The first `limit` of some requests, or all of them; `form`: what they were read as."""
 
     def __init__(self, requests: Requests, limit: int | None) -> None:
         self._requests = requests
         self._limit = limit
+        self.form = _FORMS[requests.kind] if isinstance(requests, PromptFile) else "a template"
 
     def __len__(self) -> int:
         length = len(self._requests)

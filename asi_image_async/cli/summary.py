@@ -18,7 +18,7 @@ _COUNTS = (
     "total", "succeeded", "failed", "unknown", "skipped", "requests", "retries", "retries_by_reason",
     "throttled",
     "billed_at_least", "billed_at_most", "bytes_received", "bytes_written", "waited",
-    "latency_p50", "latency_p95", "latency_p99",
+    "latency_p50", "latency_p95", "latency_p99", "elapsed",
 )  # fmt: skip
 
 
@@ -26,10 +26,9 @@ def as_json(report: RunReport, missing: Missing, spare: Spare, *, interrupted: b
     """The report as one JSON object."""
     return {
         "ok": report.ok and not interrupted,
-        **{name: getattr(report, name) for name in _COUNTS},
+        **{name: _rounded(getattr(report, name)) for name in _COUNTS},
         "missing": missing.count,
         "spare": spare.folder,
-        "elapsed": round(report.elapsed, 3),
         "interrupted": interrupted,
         "stopped_by": None if report.stopped_by is None else _error(report.stopped_by),
         "failures": [
@@ -44,6 +43,10 @@ def as_json(report: RunReport, missing: Missing, spare: Spare, *, interrupted: b
             for failure in report.failures
         ],
     }
+
+
+def _rounded(value: object) -> object:
+    return round(value, 4) if isinstance(value, float) else value  # of seconds
 
 
 def _error(error: AsiImageError) -> dict[str, Any]:

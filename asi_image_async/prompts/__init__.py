@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import stat
 import sys
@@ -23,6 +24,10 @@ MAX_STDIN_BYTES = 8 * 2**30  # on disk: ten million long prompts fit, and `yes |
 # An object or a text of JSON as a line has it; or a list, which is told that it is none.
 _JSON = re.compile(r'\{|"(?:[^"\\]|\\.)*"$|\[\s*(?:[{"]|$)')
 _SUFFIXES = (".txt", ".jsonl", ".ndjson", ".csv", ".tsv")
+_ENDING_HINT = (
+    "Give the file the ending of its format, .txt for a prompt a line, or send it to standard input: -"
+)
+_LINES_HINT = "Write an object a line, as JSON Lines: jq -c '.[]' list.json > list.jsonl"
 
 
 def read_prompts(
@@ -37,7 +42,7 @@ def read_prompts(
     By the suffix: `.txt` (a prompt a line), `.jsonl` or `.ndjson` (an object or a text a line), `.csv`
     and `.tsv` (with a header row; tab-separated cells are taken as they are, unless all that have a
     quote in them are quoted as in CSV). `-` is standard input, or `stdin` in its stead: any of these,
-    told by its first line; it is copied to a temporary file first.
+    told by its first line. It is copied to a temporary file first, and so is a pipe (a shell's `<(...)`).
 
     `prompt`, `id`, `size`, `model` and the image API's parameters are taken from the columns or keys
     of these names, whatever their case; all others become the request's `metadata`. `size` and `model`
@@ -49,19 +54,19 @@ def read_prompts(
     defaults = {key: value for key, value in (("size", size), ("model", model)) if value is not None}
     ImageRequest.of("a fox", **defaults)  # what is wrong with the options is not the fault of line 1
     if str(path_or_dash) == "-":
-        name, file = "standard input", _spool(stdin or _standard_input())
-        kind = _kind_of(file)
+        name, file, kind = "standard input", _spool(stdin or _standard_input(), "standard input"), ""
     else:
         path = Path(path_or_dash)
         # A list of what is wrong has the name on every line.
         name = path.name.replace("\n", "\\n")
         file, kind = _open(path), path.suffix.lower()
-    return PromptFile(file, name, kind, defaults)
+    return PromptFile(file, name, kind if kind in _SUFFIXES else _kind_of(file), defaults)
 
 
 class PromptFile:
     """The requests of a prompt file that has been checked: `len()` tells how many, iterating reads them.
 
+    `kind`: the suffix of what it was read as, ".txt" for a prompt a line.
     Made by `read_prompts`. Nothing but the line at hand is kept in memory. Each iteration reads the
     file from its start again and blocks for a line at a time, which is short enough for a coroutine.
     Raises ConfigurationError where the file has been spoilt since the check.
@@ -73,7 +78,7 @@ class PromptFile:
         weakref.finalize(self, file.close)
         self._file = file
         self._name = name
-        self._kind = kind
+        self.kind = kind
         self._defaults = defaults
         self._quoted = kind == ".csv" or (kind == ".tsv" and is_quoted(file))
         problems = Problems(name)
@@ -98,7 +103,7 @@ class PromptFile:
 
     def _read(self, problems: Problems) -> Iterator[tuple[int, ImageRequest]]:
         """Every good row as a request, with its number; the others go to `problems`."""
-        for number, row in rows(self._file, self._kind, self._quoted, problems):
+        for number, row in rows(self._file, self.kind, self._quoted, problems):
             try:
                 request = ImageRequest.of(row, **self._defaults)
             except ConfigurationError as error:
@@ -112,12 +117,15 @@ def _open(path: Path) -> BinaryIO:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
             raise ConfigurationError(f"{path} is a directory", hint="Name a prompt file in it.")
+        if stat.S_ISFIFO(mode):  # it can be read only once, and this is read twice
+            with open(path, "rb", opener=_open_pipe) as pipe:
+                return _spool(pipe, str(path))
         if path.suffix.lower() not in _SUFFIXES:
             raise ConfigurationError(
                 f"{path.name} has no ending that is known here: {', '.join(_SUFFIXES)}",
-                hint="Give the file the ending of its format: .txt for a prompt a line.",
+                hint=_LINES_HINT if path.suffix.lower() == ".json" else _ENDING_HINT,
             )
-        if not stat.S_ISREG(mode):  # a pipe can be read only once, and this is read twice
+        if not stat.S_ISREG(mode):
             raise ConfigurationError(f"{path} is not a plain file", hint="Send it to standard input: -")
         return path.open("rb")
     except FileNotFoundError:
@@ -131,13 +139,20 @@ def _open(path: Path) -> BinaryIO:
         ) from None
 
 
+def _open_pipe(path: str, flags: int) -> int:
+    # Opened at once, though nobody may ever write to it: then it is empty. A writer's bytes are waited for.
+    descriptor = os.open(path, flags | os.O_NONBLOCK)
+    os.set_blocking(descriptor, True)
+    return descriptor
+
+
 def _standard_input() -> BinaryIO:
     if sys.stdin is None:
         raise ConfigurationError("there is no standard input", hint="Name a prompt file instead of -.")
     return sys.stdin.buffer
 
 
-def _spool(stream: BinaryIO) -> BinaryIO:
+def _spool(stream: BinaryIO, name: str) -> BinaryIO:
     """Copy what can be read only once to a temporary file, in memory while it is small."""
     file = tempfile.SpooledTemporaryFile(max_size=MAX_LINE_BYTES)
     size = 0
@@ -146,20 +161,20 @@ def _spool(stream: BinaryIO) -> BinaryIO:
             size += len(chunk)
             if size > MAX_STDIN_BYTES:
                 raise ConfigurationError(
-                    f"standard input has more than {MAX_STDIN_BYTES} bytes",
+                    f"{name} has more than {MAX_STDIN_BYTES} bytes",
                     hint="Split it, or save it as a file and name that.",
                 )
             file.write(chunk)
     except BaseException as error:
         file.close()
         if isinstance(error, OSError):
-            raise ConfigurationError(f"cannot read standard input: {error.strerror or error}") from None
+            raise ConfigurationError(f"cannot read {name}: {error.strerror or error}") from None
         raise
     return cast("BinaryIO", file)
 
 
 def _kind_of(file: BinaryIO) -> str:
-    """What standard input holds, told by its first line: a table's header, JSON, or a prompt."""
+    """What a stream without a suffix holds, told by its first line: a table's header, JSON, or a prompt."""
     lines = numbered_lines(file, Problems(""))
     first = next((line.strip() for line in lines if line.strip()), "")
     for kind, separator in ((".tsv", "\t"), (".csv", ",")):

@@ -80,6 +80,7 @@ def test_a_list_that_grew_is_asked_for_what_is_new(
 def test_prompts_come_from_standard_input_too(asi_image: Run, asi_emulator: Emulator) -> None:
     ended = asi_image("batch", "-", "--out", "out", stdin="one\ntwo\n")
     assert ended.status == 0, ended.err
+    assert "2 pictures into out/, at most 8 at once, read as a prompt a line\n" in ended.err
     assert len(pictures(Path("out"))) == 2
 
 
@@ -320,6 +321,7 @@ def test_a_dry_run_says_what_would_be_asked_and_sends_and_writes_nothing(
     ended = asi_image("batch", "p.csv", "--out", "out", "--dry-run", "--rate", "1/min")
     assert ended.status == 0, ended.err
     assert "4, of which 2 are done already" in ended.out
+    assert "read as: a table, cells parted by commas\n" in ended.out
     assert "would ask for: 2\n" in ended.out
     assert "columns sent: seed\n" in ended.out
     assert "columns kept: colour\n" in ended.out

@@ -229,5 +229,7 @@ def test_an_emulator_whose_port_is_taken_says_so(asi_image: Run, asi_emulator: E
     ended = asi_image("emulate", "--port", port)
     assert ended.status == 2
     assert f"port {port}" in ended.err
+    elsewhere = asi_image("emulate", "--host", "203.0.113.7", "--port", 0)  # of nobody (RFC 5737)
+    assert (elsewhere.status, "an address of this machine" in elsewhere.err) == (2, True)
     assert asi_image("emulate", "--shape", "Z").status == 2
     assert asi_image("emulate", "--rate", "fast").status == 2
