@@ -214,7 +214,8 @@ class Pace:
         self._trying, reopens = next(self._pauses)
         self._asked = retry_after or 0.0
         if retry_after:
-            self._trying = max(self._per, _usual(retry_after))
+            if not self._told:  # where the limit is known, a wait says nothing of a window
+                self._trying = max(self._per, _usual(retry_after))
             reopens = now + 2 * self.interval
         reopens = max(reopens, self._floor, now + 0.05)
         self.closed_until = reopens + chance * min(1.0, 0.05 * (reopens - now))

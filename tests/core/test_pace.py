@@ -180,6 +180,14 @@ def test_a_told_limit_that_is_refused_is_as_fast_as_told_and_teaches_nobody(n: i
     assert pace.learnt is None
 
 
+def test_a_told_limit_is_as_fast_as_told_after_a_wait_that_was_asked_for() -> None:
+    pace = Pace([RateLimit(100, per=1)], 16)
+    opens_at = refused_once(pace, 11, retry_after=2.0)
+    pace.succeeded(pace.grant(opens_at), opens_at + 0.02)
+    assert opens_at >= 2.0
+    assert pace.interval == pytest.approx(1 / 100, rel=0.01)
+
+
 def test_a_server_error_is_no_sign_of_a_limit() -> None:
     pace = Pace(None, 8)
     for _ in range(50):
