@@ -137,7 +137,9 @@ class Watched(AsyncIterator[Prompt]):
         prompts: list[Prompt] = []
         with suppress(Stopped), brake.stops():
             async for prompt in self:
-                prompts.append(prompt)  # noqa: PERF401 - what came before the brake stays
+                prompts.append(prompt)
+                if len(prompts) % _IN_ONE_STEP == 0:
+                    await anyio.lowlevel.checkpoint()
         return prompts
 
 

@@ -15,6 +15,7 @@ __all__ = [
     "ImageStored",
     "OutcomeReady",
     "RateChanged",
+    "RequestCancelled",
     "RequestFailed",
     "RequestStarted",
     "RequestSucceeded",
@@ -52,6 +53,15 @@ class RequestFailed:
     attempt: int
     elapsed: float
     error: APIError
+
+
+@dataclass(frozen=True)
+class RequestCancelled:
+    """Whoever asked gave up when an attempt was under way; it may have been billed."""
+
+    request: ImageRequest
+    attempt: int
+    elapsed: float
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,7 @@ Event: TypeAlias = (
     RequestStarted
     | RequestSucceeded
     | RequestFailed
+    | RequestCancelled
     | RetryScheduled
     | Throttled
     | RateChanged

@@ -25,7 +25,14 @@ from .errors import (
     RateLimitError,
     ServerError,
 )
-from .events import Event, RequestFailed, RequestStarted, RequestSucceeded, RetryScheduled
+from .events import (
+    Event,
+    RequestCancelled,
+    RequestFailed,
+    RequestStarted,
+    RequestSucceeded,
+    RetryScheduled,
+)
 from .models import Generation, Image, ImageRequest
 from .policies import RetryPolicy
 from .runtime.gate import Gate
@@ -143,6 +150,10 @@ class Exchange:
             elapsed = self._gate.now() - turn.granted
             self._tell(RequestFailed(item.request, item.attempts, elapsed, error))
             await self._tell_gate(turn, error, item.attempts)
+            raise
+        except anyio.get_cancelled_exc_class():
+            if item.in_flight:
+                self._tell(RequestCancelled(item.request, item.attempts, self._gate.now() - turn.granted))
             raise
         finally:
             self._gate.leave(turn)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import secrets
 from collections.abc import (
@@ -33,7 +34,7 @@ from .protocols import Observer, Prompts, Sink
 from .run import Run
 from .runtime.gate import Gate
 from .runtime.journal import Journal
-from .runtime.pump import Brake, pump
+from .runtime.pump import Brake, Stopped, pump
 from .runtime.transport import Transport
 from .settings import (
     check_http,
@@ -99,6 +100,8 @@ class ImageSession:
         self._id = b""
         self._batches: set[Batch] = set()
         self._open: tuple[Gate, Transport] | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._leaving: Brake
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("an ImageSession holds a key and connections: make another, do not copy it")
@@ -121,6 +124,8 @@ class ImageSession:
         await transport.open()
         self._id = secrets.token_bytes(8)  # of what this gate knows: another one has to be told
         gate = Gate(self._limits, self._width, self._tell, self._shared, self._policy.max_wait)
+        self._loop = asyncio.get_running_loop()
+        self._leaving = Brake()
         self._open = gate, transport
         return self
 
@@ -133,6 +138,9 @@ class ImageSession:
         if self._open is not None:
             _, transport = self._open
             self._open = None
+            for batch in self._batches:
+                batch.stop(_left())
+            self._leaving.pull()
             await transport.close()
 
     async def generate(
@@ -157,7 +165,10 @@ class ImageSession:
                 )
         request = ImageRequest.of(prompt, size=size, model=model, **extra)
         item = Item(request, idempotency_key=secrets.token_hex(16))
-        return await self._exchange().ask(item, Brake())
+        try:
+            return await self._exchange().ask(item, self._leaving)
+        except Stopped:
+            raise _left() from None
 
     @overload
     async def gather(
@@ -278,6 +289,10 @@ class ImageSession:
             raise ConfigurationError(
                 "the session is not open", hint="Use it inside `async with ImageSession() as session:`."
             )
+        if asyncio.get_running_loop() is not self._loop:
+            raise ConfigurationError(
+                "the session was opened in another event loop", hint="Make one in each loop, and each thread."
+            )
         return self._open
 
     def _exchange(self, tell: Callable[[Event], None] | None = None, books: Books | None = None) -> Exchange:
@@ -307,10 +322,17 @@ class ImageSession:
             return
         try:
             self._observer(event)
-        except Exception:
+        except (Exception, asyncio.CancelledError):  # nothing is awaited here: it is not ours
             if not self._observer_failed:
                 self._observer_failed = True
                 logger.exception("the observer raised; it is told on, and this is logged once")
+
+
+def _left() -> ConfigurationError:
+    return ConfigurationError(
+        "the session was left before this was asked for",
+        hint="Leave `async with` when what was asked for has come.",
+    )
 
 
 def _shared(limit: RateLimit) -> SharedLimit:

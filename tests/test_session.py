@@ -31,7 +31,7 @@ from asi_image_async.errors import (
     RateLimitError,
     ServerError,
 )
-from asi_image_async.events import RequestStarted, RequestSucceeded, RetryScheduled
+from asi_image_async.events import RequestCancelled, RequestStarted, RequestSucceeded, RetryScheduled
 
 pytestmark = pytest.mark.anyio
 QUICK = RetryPolicy(backoff=0.001)
@@ -309,12 +309,77 @@ async def test_while_gather_checks_a_long_list_the_loop_goes_on(
             await asyncio.sleep(0)
             turns += 1
 
-    other = asyncio.create_task(turn())
-    with pytest.raises(ConfigurationError, match=r"prompts\[3000\]"):
-        await session.gather([*map(str, range(3000)), ""])
-    other.cancel()
-    assert turns > 20
+    async with asyncio.TaskGroup() as group:
+        other = group.create_task(turn())
+        with pytest.raises(ConfigurationError, match=r"prompts\[3000\]"):
+            await session.gather([*map(str, range(3000)), ""])
+        assert turns > 20
+        asyncio.get_running_loop().call_soon(session.drain)
+        assert len(await session.gather(map(str, range(1_000_000)), return_exceptions=True)) < 1_000_000
+        other.cancel()
     assert service.bodies == []
+
+
+async def test_leaving_a_session_wakes_what_waits_for_its_turn(service: Service) -> None:
+    async with ImageSession(KEY, base_url=service.base_url, rate_limit="1/day") as session:
+        await session.generate("a cat")
+        waiting = [
+            asyncio.create_task(session.generate("a dog")),
+            asyncio.create_task(session.gather(["a fox", "a cow"])),
+            asyncio.create_task(session.run(["a hen"], lambda _: None)),
+        ]
+        await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        one, many, run = await asyncio.gather(*waiting, return_exceptions=True)
+    for error in (one, many, run.stopped_by):
+        assert isinstance(error, ConfigurationError)
+        assert str(error) == "the session was left before this was asked for"
+    assert len(service.bodies) == 1
+
+
+async def test_a_session_is_for_the_loop_that_it_was_opened_in(
+    service: Service, session: ImageSession
+) -> None:
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        await asyncio.to_thread(lambda: asyncio.run(session.generate("a cat")))
+    assert (await session.generate("a cat")).image.data == JPEG
+    assert len(service.bodies) == 1
+
+
+async def test_what_was_given_up_in_flight_may_have_been_billed(service: Service) -> None:
+    async def answer(number: int, _: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    service.answer = answer
+    events: list[object] = []
+    async with ImageSession(KEY, base_url=service.base_url, observer=events.append) as session:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await session.generate("a cat", n=3)
+        assert (session.usage.billed_at_least, session.usage.billed_at_most) == (0, 3)
+    assert [type(event) for event in events] == [RequestStarted, RequestCancelled]
+
+
+async def test_an_observer_that_met_a_cancelled_task_does_no_harm(service: Service) -> None:
+    def raises(_: object) -> None:
+        raise asyncio.CancelledError
+
+    async with ImageSession(KEY, base_url=service.base_url, observer=raises) as session:
+        assert len(await session.gather(["a cat", "a dog"])) == 2
+
+
+async def test_a_call_that_cancels_its_own_task_is_not_passed_over(service: Service) -> None:
+    def cancels(event: object) -> None:
+        task = asyncio.current_task()
+        if isinstance(event, RequestSucceeded) and event.request.prompt == "3" and task is not None:
+            task.cancel()
+
+    prompts = [str(number) for number in range(20)]
+    async with ImageSession(KEY, base_url=service.base_url, max_concurrency=2, observer=cancels) as session:
+        with pytest.raises(asyncio.CancelledError, match="cancelled its own task"):
+            await session.gather(prompts, return_exceptions=True)
+        assert len(await session.gather(["a cat"])) == 1
 
 
 async def test_a_session_that_is_left_too_early_says_so(service: Service) -> None:

@@ -77,7 +77,7 @@ async def _finish(options: GenerateOptions, request: ImageRequest) -> tuple[list
                 if not interrupts.twice:
                     raise
                 generation = None
-                if progress.in_flight:
+                if progress.unknown:
                     voice.say("the request was in flight: it may have been billed", "yellow")
             if generation is None:
                 voice.say("interrupted")

@@ -8,7 +8,14 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import APIError, APIStatusError
-from ..events import Event, RequestFailed, RequestStarted, RequestSucceeded, RetryScheduled
+from ..events import (
+    Event,
+    RequestCancelled,
+    RequestFailed,
+    RequestStarted,
+    RequestSucceeded,
+    RetryScheduled,
+)
 from ..models import ImageRequest
 
 __all__ = ["Usage", "images_asked"]
@@ -21,8 +28,8 @@ class Usage:
     """Live sums: `requests` sent, `images` and `bytes_received`, `retries`, `throttled` (answers of 429).
 
     `retries_by_reason`: by status or by the error's name. `billed_at_least`, `billed_at_most`: images; where
-    the line was cut, all that the request asked for may have been. `waited`: seconds that requests waited for
-    the limit, summed.
+    the line was cut, or the request was given up, all that it asked for may have been. `waited`: seconds that
+    requests waited for the limit, summed.
 
     `latency(q)` and `latency_p50`, `latency_p95`, `latency_p99` are seconds of the last successful
     requests, waiting for a turn left out; None before the first.
@@ -56,6 +63,8 @@ class Usage:
             case RequestFailed(error=error):
                 self.throttled += isinstance(error, APIStatusError) and error.status == 429
                 self.billed_at_most += images_asked(event.request) if error.maybe_billed else 0
+            case RequestCancelled():
+                self.billed_at_most += images_asked(event.request)
             case RetryScheduled(error=error):
                 self.retries_by_reason[_reason(error)] += 1
 
@@ -80,7 +89,7 @@ class Usage:
         if not self._latencies:
             return None
         ordered = sorted(self._latencies)
-        return ordered[min(len(ordered) - 1, int(quantile * len(ordered)))]
+        return ordered[max(0, math.ceil(quantile * len(ordered)) - 1)]
 
     @property
     def latency_p50(self) -> float | None:

@@ -16,6 +16,7 @@ from ..events import (
     ImageStored,
     OutcomeReady,
     RateChanged,
+    RequestCancelled,
     RequestFailed,
     RequestStarted,
     RequestSucceeded,
@@ -84,6 +85,9 @@ class Progress:
                 self._forecast.replied(elapsed)
             case RequestFailed():
                 self.in_flight -= 1
+            case RequestCancelled():
+                self.in_flight -= 1
+                self.unknown += 1
             case ImageStored(receipt=receipt):
                 self._stored += 1
                 self._storing -= 1

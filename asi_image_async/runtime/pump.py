@@ -102,6 +102,8 @@ async def _slots(work: _Work[T, R], scope: anyio.CancelScope) -> None:
         with scope:
             async with anyio.create_task_group() as group:
                 work.open_slot(group)
+        if work.is_cut_short and not scope.cancel_called:
+            work.source_error = asyncio.CancelledError("a call cancelled its own task")
     finally:
         work.handover.close()
 
@@ -187,7 +189,12 @@ class _Work(Generic[T, R]):
         self._turn = 0
         self._waiting: dict[int, anyio.Event] = {}
         self.handover = _Handover[R]()
-        self.source_error: BaseException | None = None
+        self.source_error: BaseException | None = None  # comes after all results
+
+    @property
+    def is_cut_short(self) -> bool:
+        """Whether a slot has not come to its end."""
+        return self._open > 0
 
     def open_slot(self, group: TaskGroup) -> None:
         self._unopened -= 1
