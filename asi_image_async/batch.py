@@ -84,9 +84,14 @@ def to_request(index: int, prompt: Prompt) -> ImageRequest | Failed:
     try:
         return ImageRequest.of(prompt)
     except ConfigurationError as error:
-        said = prompt.get("prompt", prompt) if isinstance(prompt, Mapping) else prompt
+        own = dict(prompt) if isinstance(prompt, Mapping) else {"prompt": prompt}
+        said = ImageRequest.model_construct(
+            prompt=str(own.get("prompt", prompt)),
+            id=own.get("id"),  # by these its owner knows it
+            metadata=own.get("metadata") or {},
+        )
         placed = ConfigurationError(f"prompts[{index}]: {error}", hint=error.hint)
-        return Failed(index, ImageRequest.model_construct(prompt=str(said)), placed)
+        return Failed(index, said, placed)
 
 
 async def to_requests(prompts: Sequence[Prompt]) -> list[ImageRequest]:

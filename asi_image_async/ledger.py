@@ -119,7 +119,7 @@ def budget(max_images: int | None, max_cost: float | None, price_per_image: floa
         return max_images
     if not price_per_image:
         raise ConfigurationError(
-            "max_cost needs price_per_image", hint="Say what one image costs, in the same money."
+            "max_cost needs a price_per_image above 0", hint="Say what one image costs, in the same money."
         )
     affordable = int(max_cost / price_per_image + 1e-9)  # 0.3 / 0.1 is 2.999...
     return affordable if max_images is None else min(max_images, affordable)

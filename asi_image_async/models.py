@@ -134,6 +134,11 @@ class ImageRequest(BaseModel):
             raise ConfigurationError(f"not a request: {error}") from None
 
 
+def has_suffix(path: Path) -> bool:
+    """Whether the name ends in one: the end of "v1.5", or of "lens 1.5 wide", is none."""
+    return re.fullmatch(r"\.[A-Za-z][A-Za-z0-9]*", path.suffix) is not None
+
+
 def _unicode(text: str, name: str) -> str:
     try:
         text.encode()
@@ -190,7 +195,7 @@ class Image:
     def _save(self, target: Path) -> Path:
         if not target.name or target.is_dir():
             raise IsADirectoryError(errno.EISDIR, "name a file, not a folder", str(target))
-        if not target.suffix:
+        if not has_suffix(target):
             target = target.with_name(target.name + self.suffix)
         write_durably(target, self.data)
         return target

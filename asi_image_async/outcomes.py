@@ -59,8 +59,9 @@ class RunReport:
     `requests` sent, `retries` among them, also by reason; `throttled` (answers of 429); images
     `billed_at_least` and `billed_at_most`; seconds `waited` for the limit, over all requests; `latency_p50`,
     `latency_p95`, `latency_p99` (seconds, of the last 2,048 successful requests); `elapsed` seconds;
-    `stopped_by` (the error that ended the run early, or None); `failures`: the first 100 of what failed or is
-    unknown, and all that was bought and could not be stored (`error.generation` has it).
+    `stopped_by` (the error that ended the run early, or None); `drained` (it was, with prompts left to ask
+    for, of which a generator's are not in `total`); `failures`: the first 100 of what failed or is unknown,
+    and all that was bought and could not be stored (`error.generation` has it).
     """
 
     total: int = 0
@@ -82,9 +83,10 @@ class RunReport:
     latency_p99: float | None = None
     elapsed: float = 0.0
     stopped_by: AsiImageError | None = None
+    drained: bool = False
     failures: tuple[Failed, ...] = ()
 
     @property
     def ok(self) -> bool:
         """Every prompt is a picture."""
-        return self.stopped_by is None and self.succeeded + self.skipped == self.total
+        return self.stopped_by is None and not self.drained and self.succeeded + self.skipped == self.total

@@ -56,9 +56,9 @@ class RateLimit:
     @classmethod
     def parse(cls, text: str) -> RateLimit:
         """Read `"3/min"`, `"20/2s"` or `"500/day"`."""
-        match = _RATE.fullmatch(text.lower())
+        match = _RATE.fullmatch(text.lower()) if isinstance(text, str) else None
         if match is None or match[3] not in _UNITS:
-            raise ConfigurationError(f"{text[:40]!r} is not a rate", hint=_RATE_HINT)
+            raise ConfigurationError(f"{str(text)[:40]!r} is not a rate", hint=_RATE_HINT)
         return cls(int(match[1]), float(match[2] or 1) * _UNITS[match[3]])
 
 
@@ -88,8 +88,11 @@ class RetryPolicy:
             )
         for name in ("max_wait", "backoff", "max_backoff"):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not (0 <= value < math.inf):
+            wrong = isinstance(value, bool) or not isinstance(value, int | float)
+            if wrong or not (0 <= value < math.inf):
                 raise ConfigurationError(f"{name} must be a number of seconds, not {value!r}")
+        if not isinstance(self.resend_unknown, bool):  # "no" is true, and would pay twice
+            raise ConfigurationError(f"resend_unknown must be True or False, not {self.resend_unknown!r}")
 
 
 def parse_rate_limits(
@@ -102,7 +105,7 @@ def parse_rate_limits(
         return None
     if isinstance(value, str | RateLimit):
         value = [value]
-    if not isinstance(value, Iterable):
+    if not isinstance(value, Iterable) or isinstance(value, bytes):
         raise ConfigurationError(f"{value!r} is not a rate", hint=_RATE_HINT)
     limits = tuple(_one(item) for item in value)
     places = [limit.shared for limit in limits if limit.shared is not None]

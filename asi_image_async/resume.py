@@ -61,6 +61,11 @@ class Resume(AsyncIterator[Several[Asked | Failed]]):
             if ready:
                 return ready
 
+    @property
+    def ended(self) -> bool:
+        """Whether the last prompt has been read."""
+        return isinstance(self._end, StopAsyncIteration)
+
     async def claim(self, asked: Asked) -> Claim | Outcome:
         """Take a prompt for this run; or its outcome, where that stands already."""
         if asked.claim is not None:

@@ -89,14 +89,17 @@ class Run:
                 await self._ledger.keep_pace()
             except JournalError as error:  # a report is due all the same
                 self._batch.stop(error)
-        return self._report(anyio.current_time() - started)
+        return self._report(anyio.current_time() - started, total_is_known=isinstance(prompts, Sized))
 
-    def _report(self, elapsed: float) -> RunReport:
+    def _report(self, elapsed: float, *, total_is_known: bool) -> RunReport:
+        settled = sum(self._counts.values()) - self._counts["total"]
+        complete = settled == self._counts["total"] if total_is_known else self._resume.ended
         return RunReport(
             **(self._usage.sums() | self._counts),
             bytes_written=self._bytes_written,
             elapsed=elapsed,
             stopped_by=self._batch.stopped_by,
+            drained=self._batch.stopped_by is None and not complete,
             failures=tuple(self._failures),
         )
 
@@ -236,6 +239,8 @@ class Run:
 
 def _sink_error(what: str, cause: BaseException) -> SinkError:
     hint = cause.hint if isinstance(cause, SinkError) else None
+    if isinstance(cause, TypeError | AttributeError | NameError):
+        hint = "The sink raised this: mend its code, then run the same again."
     error = SinkError(f"{what}: {str(cause) or type(cause).__name__}", hint=hint)
     error.__cause__ = cause
     return error

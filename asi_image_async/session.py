@@ -254,6 +254,12 @@ class ImageSession:
         where the journal or the sink cannot be opened; nothing has been sent then.
         """
         images = budget(max_images, max_cost, price_per_image)
+        if not isinstance(fail_fast, bool):
+            raise ConfigurationError(f"fail_fast must be True or False, not {fail_fast!r}")
+        if isinstance(sink, type) and isinstance(sink, Sink):
+            raise ConfigurationError(
+                f"{sink.__name__} is a class", hint="Give one made of it, not the class."
+            )
         book = journal if isinstance(journal, Journal) else Journal(journal)
         usage = Usage()
 

@@ -150,7 +150,9 @@ async def test_a_picture_is_saved_with_the_right_suffix_where_there_is_none(
     assert saved == tmp_path / "fox.jpg"
     assert saved.read_bytes() == image.data
     assert await image.save(kind(tmp_path / "fox.png")) == tmp_path / "fox.png"  # as the user would have it
-    assert sorted(os.listdir(tmp_path)) == ["fox.jpg", "fox.png"]
+    assert await image.save(kind(tmp_path / "fox 1.5 wide")) == tmp_path / "fox 1.5 wide.jpg"
+    assert await image.save(kind(tmp_path / "v1.5")) == tmp_path / "v1.5.jpg"
+    assert sorted(os.listdir(tmp_path)) == ["fox 1.5 wide.jpg", "fox.jpg", "fox.png", "v1.5.jpg"]
 
 
 async def test_saving_where_there_is_no_directory_is_an_oserror(image: Image, tmp_path: Path) -> None:

@@ -82,6 +82,9 @@ def test_a_number_is_a_policy_of_so_many_attempts() -> None:
 
 def test_what_may_have_been_billed_is_not_sent_again_unless_told() -> None:
     assert RetryPolicy().resend_unknown is False
+    for value in ("no", "false", 1, None):
+        with pytest.raises(ConfigurationError, match="resend_unknown"):
+            RetryPolicy(resend_unknown=value)  # type: ignore[arg-type]
     assert (RetryPolicy().max_attempts, RetryPolicy().max_wait) == (4, 300.0)
 
 
@@ -92,7 +95,7 @@ def test_attempts_are_a_whole_number_from_one(attempts: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["max_wait", "backoff", "max_backoff"])
-@pytest.mark.parametrize("value", [-1, math.inf, math.nan, "5", None])
+@pytest.mark.parametrize("value", [-1, math.inf, math.nan, "5", None, True])
 def test_waits_are_seconds(name: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=name):
         RetryPolicy(**{name: value})

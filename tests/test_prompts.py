@@ -334,6 +334,9 @@ def test_what_is_not_a_prompt_file_is_refused_by_name(write: Write, tmp_path: Pa
     assert "cannot read" in said(tmp_path / f"{'long' * 100}.txt")
     assert ".txt, .jsonl, .ndjson, .csv, .tsv" in said(write("p.xlsx", "PK"))
     assert "no ending" in said(write("prompts", "a fox"))
+    with pytest.raises(ConfigurationError) as semicolons:
+        read_prompts(write("p.csv", "prompt;id\na fox;1\n"))
+    assert "not semicolons" in semicolons.value.hint
     with pytest.raises(ConfigurationError) as raised:
         read_prompts(write("p.json", '[{"prompt": "a fox"}]'))
     assert raised.value.hint.startswith("Write an object a line")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
@@ -17,6 +18,7 @@ from asi_image_async.errors import (
     APIError,
     AuthenticationError,
     BadRequestError,
+    ConfigurationError,
     JournalError,
     QuotaExceededError,
     SinkError,
@@ -327,6 +329,35 @@ async def test_a_second_run_into_a_journal_that_is_held_is_refused_by_name(
             await session.run(["a"], MemorySink(), journal=journal)
     assert service.bodies == []
     assert (await session.run(["a"], MemorySink(), journal=journal)).ok
+
+
+@pytest.mark.parametrize(
+    ("sink", "given", "words"),
+    [
+        (MemorySink, {}, "MemorySink is a class"),
+        (MemorySink(), {"journal": 5}, "a journal is a path or a Journal, not int"),
+        (MemorySink(), {"fail_fast": "no"}, "fail_fast must be True or False"),
+        (MemorySink(), {"max_cost": 5, "price_per_image": 0}, "price_per_image above 0"),
+        (lambda: None, {}, "cannot be called with a Generation"),
+    ],
+)
+async def test_what_a_run_cannot_work_with_is_refused_before_anything_is_sent(
+    service: Service, session: ImageSession, sink: Any, given: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        await session.run(["a"], sink, **given)
+    assert service.bodies == []
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+async def test_a_drained_run_is_not_all_done_though_nobody_knows_how_many_there_were(
+    service: Service, session: ImageSession, kind: Callable[[list[str]], Iterable[str]]
+) -> None:
+    prompts = [str(number) for number in range(20)]
+    report = await session.run(kind(prompts), lambda _: session.drain())
+    assert (report.ok, report.drained, report.stopped_by) == (False, True, None)
+    report = await session.run(kind(prompts[:3]), MemorySink())
+    assert (report.ok, report.drained) == (True, False)
 
 
 @pytest.mark.parametrize("by", ["its task", "the end of asyncio.run"])

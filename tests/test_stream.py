@@ -87,6 +87,15 @@ async def test_a_slot_is_freed_only_when_its_outcome_has_been_taken(
         assert prompts.pulled == 5
 
 
+async def test_a_prompt_that_is_none_is_known_by_what_its_owner_gave_it(session: ImageSession) -> None:
+    async with session.stream(
+        [{"prompt": "a cat", "size": "big", "id": "k1", "metadata": {"a": 1}}]
+    ) as found:
+        (failed,) = [outcome async for outcome in found]
+    assert not failed.ok
+    assert (failed.request.prompt, failed.request.id, failed.request.metadata) == ("a cat", "k1", {"a": 1})
+
+
 async def test_one_prompts_failure_is_an_outcome(service: Service, session: ImageSession) -> None:
     async def answer(number: int, request: web.Request) -> web.Response:
         return reply({"message": "no"}, 400) if (await request.json())["prompt"] == "bad" else reply()

@@ -89,7 +89,8 @@ def batch(
     rate: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="RATE", help="A limit to keep, such as 3/min; again for another, such as 500/day."
+            metavar="RATE",
+            help="A limit to keep, such as 3/min; again for another, such as 500/day; or none.",
         ),
     ] = None,
     retries: Retries = 3,

@@ -73,7 +73,7 @@ def batch(options: BatchOptions) -> int:
     destination = Destination(options.out, emulate=options.service.emulate, recipe=options.recipe)
     destination.check()
     if options.dry_run:
-        limits = parse_rate_limits(options.service.rates) or ()
+        limits = parse_rate_limits(options.service.rate_limit) or ()
         plan = make_plan(prompts, destination, limits, again=options.ask_unknown_again, affordable=affordable)
         tell_plan(plan, options.service, json=options.json)
         return 0
@@ -96,7 +96,7 @@ class _Run:
         service = options.service
         self._progress = Progress(
             len(prompts),
-            limits=parse_rate_limits(service.rates) or (),
+            limits=parse_rate_limits(service.rate_limit) or (),
             concurrency=service.concurrency,
             price=options.price,
         )
@@ -151,7 +151,11 @@ class _Run:
             self._voice.say(
                 "these are drawings by the emulator on this machine, not pictures of the service", "magenta"
             )
-        told = [f"at most {service.concurrency} at once", *map(visible, service.rates)]
+        told = [f"at most {service.concurrency} at once"]
+        if isinstance(service.rate_limit, list):
+            told += map(visible, service.rate_limit)
+        elif service.rate_limit is None:
+            told.append("no rate limit")
         if self._options.prompts == "-":  # what was meant as a table may not look like one
             told.append(f"read as {self._prompts.form}")
         count = len(self._prompts)

@@ -52,7 +52,9 @@ def gallery_after_batch(voice: Voice, folder: Path, *, quiet: bool) -> None:
         made = _make(voice, str(folder), None, quiet=quiet)
     except (AsiImageError, KeyboardInterrupt) as error:
         why = "interrupted" if isinstance(error, KeyboardInterrupt) else visible(str(error))
-        voice.say(f"no gallery was made ({why}): asi-image gallery makes it", "yellow")
+        voice.say(
+            f"no gallery was made ({why}): asi-image gallery makes it, with -o in another file", "yellow"
+        )
         return
     if not quiet:
         voice.say(f"to look through them: {visible(str(made.path))}")

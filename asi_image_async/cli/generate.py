@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..core.naming import file_stem
 from ..errors import ConfigurationError, SinkError
-from ..models import Generation, Image, ImageRequest
+from ..models import Generation, Image, ImageRequest, has_suffix
 from ..progress import Progress
 from ..session import ImageSession
 from .display import Display, OneView
@@ -135,7 +135,7 @@ async def _save(voice: Voice, image: Image, wanted: Path, *, chosen: bool) -> Pa
     """Write a picture that is paid for: to the path wanted, a free one like it, or wherever there is room."""
     if chosen:
         suffix = wanted.suffix.lower()
-        if suffix and _SAME_KIND.get(suffix, suffix) != image.suffix:
+        if has_suffix(wanted) and _SAME_KIND.get(suffix, suffix) != image.suffix:
             kind = image.mime_type.partition("/")[2].upper()
             voice.label(
                 "note", f"{visible(str(wanted))} is a {kind} picture, whatever its name says", "yellow"

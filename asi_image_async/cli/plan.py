@@ -32,6 +32,7 @@ class Plan:
     prompts: int
     done: int
     to_ask: int
+    beyond_budget: int
     maybe_billed: int
     sizes: dict[str, int]
     models: dict[str, int]
@@ -52,23 +53,25 @@ def make_plan(
     states = count_states(destination.journal, map(digest, prompts))
     done, unknown = states[State.DONE], states[State.UNKNOWN]
     to_ask = len(prompts) - done - (0 if again else unknown)
+    beyond = 0
     if affordable is not None:
         journal = destination.journal
         spent = read_summary(journal, failures=0).spent if journal.is_file() else 0
-        to_ask = min(to_ask, max(0, affordable - spent))
+        beyond = max(0, to_ask - max(0, affordable - spent))
     sizes, models, sent, kept = _kinds(prompts)
     return Plan(
         destination=destination.name,
         form=prompts.form,
         prompts=len(prompts),
         done=done,
-        to_ask=to_ask,
+        to_ask=to_ask - beyond,
+        beyond_budget=beyond,
         maybe_billed=unknown,
         sizes=dict(sizes.most_common(_KINDS)),
         models=dict(models.most_common(_KINDS)),
         sent=tuple(sent),
         kept=tuple(kept),
-        seconds_at_least=seconds_at_least(to_ask, limits),
+        seconds_at_least=seconds_at_least(to_ask - beyond, limits),
     )
 
 
@@ -94,6 +97,7 @@ def tell_plan(plan: Plan, service: ServiceOptions, *, json: bool) -> None:
         ("prompts", f"{plan.prompts}, of which {plan.done} {'is' if plan.done == 1 else 'are'} done already"),
         ("read as", plan.form),
         ("would ask for", f"{plan.to_ask}{_drawings(plan.to_ask) if service.emulate else ''}"),
+        ("beyond budget", f"{plan.beyond_budget}" if plan.beyond_budget else ""),
         (
             "may be billed",
             f"{plan.maybe_billed} of an earlier run, without a picture" if plan.maybe_billed else "",
@@ -120,7 +124,7 @@ def _counted(kinds: dict[str, int]) -> str:
 
 
 def _least(plan: Plan, service: ServiceOptions) -> str:
-    if not service.rates or not plan.to_ask:
+    if not isinstance(service.rate_limit, list) or not plan.to_ask:
         return ""
     rates = ", ".join(map(visible, service.rates))
     return f"{span(plan.seconds_at_least)} until the last one is asked for, at {rates}"

@@ -27,6 +27,16 @@ class ServiceOptions:
     rates: Sequence[str] = ()
     emulate: bool = False
 
+    @property
+    def rate_limit(self) -> list[str] | str | None:
+        """As a session takes it."""
+        match [rate.strip().lower() for rate in self.rates]:
+            case [] | ["auto"]:
+                return "auto"
+            case ["none"]:
+                return None
+        return list(self.rates)
+
     def session(self, observer: Observer | None = None, base_url: str | None = None) -> ImageSession:
         """A session to enter; raises ConfigurationError for a wrong option."""
         if self.emulate and self.base_url is not None:
@@ -37,7 +47,7 @@ class ServiceOptions:
             _STAND_IN_KEY if self.emulate else None,
             base_url=base_url or self.base_url,
             max_concurrency=self.concurrency,
-            rate_limit=list(self.rates) or "auto",
+            rate_limit=self.rate_limit,
             retry=RetryPolicy(max_attempts=self.retries + 1),
             timeout=self.timeout,
             observer=observer,

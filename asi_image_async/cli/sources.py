@@ -52,7 +52,9 @@ def find_requests(
     """The requests that the options name. Raises ConfigurationError."""
     if template is None:
         if prompts is None:
-            raise ConfigurationError("there are no prompts", hint="Name a file, or give a --template.")
+            raise ConfigurationError(
+                "there are no prompts", hint="Name a file, or - for standard input; or give a --template."
+            )
         if sets:
             raise ConfigurationError("--set needs a --template", hint=_SET_HINT)
         return read_prompts(prompts, size=size, model=model)

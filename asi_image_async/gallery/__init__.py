@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from ..errors import SinkError
+from ..errors import ConfigurationError, SinkError
 from ..files import write_durably
 from ..folder import STATE, check_folder, check_output, journal_path
 from .entries import find_failures, find_filters, read_entries
@@ -47,6 +48,10 @@ def make_gallery(
     path = Path(output) if output is not None else folder / "index.html"
     check_folder(folder)
     check_output(folder, path)
+    if output is None and path.is_file() and not _is_ours(path):
+        raise ConfigurationError(
+            f"{path} is there already and is no gallery", hint="Name another file for the page: -o."
+        )
     data = gallery_data(folder, path.parent, told)
     try:
         write_durably(path, make_page(title_of(folder), data).encode(errors="replace"))
@@ -75,6 +80,12 @@ def gallery_data(
         "pictures": _address(folder, seen_from),
         "thumbnails": _address(folder / THUMBNAILS, seen_from),
     }
+
+
+def _is_ours(page: Path) -> bool:
+    with suppress(OSError), page.open("rb") as file:
+        return b'<meta name="generator" content="asi-image">' in file.read(4096)
+    return False
 
 
 def title_of(folder: Path) -> str:

@@ -29,6 +29,7 @@ _CELL = r'(?:"(?:[^"]|"")*+"|[^"\t\r\n]*+)'
 _QUOTED_RECORD = re.compile(rf"{_CELL}(?:\t{_CELL})*+\r?\n?")
 _JSON_HINT = 'Each line is an object, {"prompt": "a fox"}, or a JSON text, "a fox".'
 _HEADER_HINT = "The first row has the names: write prompt above the prompts. A prompt a line is a .txt file."
+_SEMICOLON_HINT = "Save it with commas between the cells, not semicolons, or with tabs as a .tsv file."
 _TAB_HINT = "A tab parts two cells, and each row is a line."
 _COMMA_HINT = 'Write "..." round a cell with a comma or a quote in it, and "" for the quote.'
 
@@ -123,7 +124,8 @@ def _header(cells: list[str], number: int, problems: Problems) -> list[str] | No
         return None
     if "prompt" not in columns:
         found = ", ".join(map(repr, columns))
-        problems.add(number, f"no column is called prompt; there are: {found[:400]}", _HEADER_HINT)
+        hint = _SEMICOLON_HINT if len(cells) == 1 and ";" in cells[0] else _HEADER_HINT
+        problems.add(number, f"no column is called prompt; there are: {found[:400]}", hint)
         return None
     return columns
 

@@ -17,7 +17,7 @@ class CallbackSink:
     The picture counts as stored when the function has returned, so a slow one slows the sending. A sync
     function runs in the event loop: one that blocks should be async and use a thread. What it raises
     stops the run. A Receipt that it returns is kept, anything else is not. Raises ConfigurationError for
-    what is no function.
+    what cannot be called so.
     """
 
     def __init__(self, function: Callable[[Generation], object]) -> None:
@@ -26,6 +26,15 @@ class CallbackSink:
                 f"a sink is a Sink or a function, not {type(function).__name__}",
                 hint="Give a DiskSink, a MemorySink, or a function that takes a Generation.",
             )
+        try:
+            inspect.signature(function).bind(None)
+        except TypeError as error:
+            raise ConfigurationError(
+                f"the function of a sink cannot be called with a Generation: {error}",
+                hint="Give it one parameter, the Generation.",
+            ) from None
+        except ValueError:  # one of C's has no signature
+            pass
         self._function = function
 
     async def open(self) -> None:

@@ -85,6 +85,16 @@ def test_prompts_come_from_standard_input_too(asi_image: Run, asi_emulator: Emul
 
 
 @quick
+@pytest.mark.parametrize(("rate", "words"), [("none", ", no rate limit\n"), ("auto", " at once\n")])
+def test_a_rate_is_none_or_learnt_where_that_is_said(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path, rate: str, words: str
+) -> None:
+    ended = asi_image("batch", prompts, "--out", "out", "--rate", rate)
+    assert ended.status == 0, ended.err
+    assert words in ended.err
+
+
+@quick
 def test_limit_takes_the_first_prompts_of_the_file(
     asi_image: Run, asi_emulator: Emulator, prompts: Path
 ) -> None:
@@ -461,7 +471,9 @@ def test_a_dry_run_knows_what_the_budget_leaves(
     asi_image: Run, asi_emulator: Emulator, prompts: Path
 ) -> None:
     line = ("batch", prompts, "--out", "out", "--max-cost", "0.02", "--price", "0.01")
-    assert asi_image(*line, "--dry-run", "--json").json["to_ask"] == 2
+    plan = asi_image(*line, "--dry-run", "--json").json
+    assert (plan["to_ask"], plan["beyond_budget"]) == (2, 1)
+    assert " beyond budget: 1\n" in asi_image(*line, "--dry-run").out
     asi_image(*line)
     assert asi_image(*line, "--dry-run", "--json").json["to_ask"] == 0
     assert asi_emulator.requests == 2

@@ -50,6 +50,17 @@ def test_a_gallery_that_cannot_be_made_fails_no_batch(
         assert "no gallery was made" in ended.err
 
 
+@pytest.mark.asi_emulator(canned=2000)
+def test_a_page_that_is_not_ours_is_left_alone(asi_image: Run, prompts: Path, asi_emulator: Emulator) -> None:
+    Path("out").mkdir()
+    Path("out/index.html").write_text("<h1>mine</h1>")
+    ended = asi_image("batch", prompts, "--out", "out")
+    assert ended.status == 0
+    assert "no gallery was made (out/index.html is there already and is no gallery)" in ended.err
+    assert asi_image("gallery", "out").status == 2
+    assert Path("out/index.html").read_text() == "<h1>mine</h1>"
+
+
 def test_a_folder_that_is_none_is_told_with_what_to_do(asi_image: Run) -> None:
     for arguments in (("gallery", "nowhere"), ("gallery", "nowhere", "--watch")):
         ended = asi_image(*arguments)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from service import JPEG
@@ -68,6 +69,12 @@ async def test_what_the_function_raises_comes_out() -> None:
 
     with pytest.raises(LookupError):
         await CallbackSink(fail).write(generation("a"))
+
+
+@pytest.mark.parametrize("function", [lambda: None, lambda _, more: None])
+def test_a_function_that_takes_no_generation_is_refused_before_anything_is_bought(function: Any) -> None:
+    with pytest.raises(ConfigurationError, match="cannot be called with a Generation"):
+        CallbackSink(function)
 
 
 @pytest.mark.parametrize("nonsense", [None, "out", 3])

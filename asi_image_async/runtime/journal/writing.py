@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
-from ...errors import JournalError
+from ...errors import ConfigurationError, JournalError
 from ...group_thread import GroupThread
 from .database import (
     Claim,
@@ -50,6 +50,8 @@ class Journal:
     """
 
     def __init__(self, path: str | Path | None, *, ask_unknown_again: bool = True) -> None:
+        if not isinstance(path, str | os.PathLike | None):
+            raise ConfigurationError(f"a journal is a path or a Journal, not {type(path).__name__}")
         self.path = None if path is None else Path(path)
         self.ask_unknown_again = ask_unknown_again
         self.salt = b""

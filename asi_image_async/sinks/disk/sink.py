@@ -78,6 +78,8 @@ class DiskSink:
                 f"a recipe's place is {', '.join(get_args(_Place))}, not {recipe!r}",
                 hint="Beside the picture is a sidecar, in it is embed.",
             )
+        if not isinstance(directory, str | os.PathLike):
+            raise ConfigurationError(f"a folder is a path, not {type(directory).__name__}")
         self.directory = Path(directory)
         self._recipe = recipe
         self._temporary = self.directory / STATE / "tmp"
