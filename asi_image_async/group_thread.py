@@ -49,7 +49,9 @@ class GroupThread(Generic[J, A]):
         try:
             await opened
         except BaseException:
-            await self.close()
+            # In a cancelled run too: whoever comes next is not to find anything held.
+            with anyio.CancelScope(shield=True):
+                await self.close()
             raise
 
     async def do(self, job: J) -> A:
@@ -60,13 +62,12 @@ class GroupThread(Generic[J, A]):
         return await answer
 
     async def close(self) -> None:
-        """Do what is left, and end."""
+        """Do what is left, and end; where the waiting for that is cancelled, it ends all the same."""
         jobs, self._jobs = self._jobs, None
         if jobs is not None:
             jobs.put(None)
-            # In a cancelled run too: whoever comes next is not to find anything held.
-            with anyio.CancelScope(shield=True):
-                await self._ended
+            await asyncio.wait([self._ended])
+            self._ended.result()
 
 
 _Jobs = queue.SimpleQueue["tuple[J, asyncio.Future[A]] | None"]

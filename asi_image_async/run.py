@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sized
+from typing import Any
 
 import anyio
 
@@ -71,7 +72,8 @@ class Run:
     async def _finish(self, prompts: Prompts, width: int) -> RunReport:
         started = anyio.current_time()
         async with contextlib.AsyncExitStack() as stack:
-            await stack.enter_async_context(self._journal)
+            await self._journal.__aenter__()
+            stack.push_async_exit(self._close_journal)
             await self._ledger.open()
             await self._open_sink()
             stack.push_async_callback(self._close_sink)
@@ -212,6 +214,10 @@ class Run:
             if isinstance(error, AsiImageError) or is_own_cancellation(error):
                 raise
             raise _sink_error("the sink cannot be opened", error) from error
+
+    async def _close_journal(self, *raised: Any) -> None:
+        with self._shielded():  # whoever comes next is not to find it held
+            await self._journal.__aexit__(*raised)
 
     async def _close_sink(self) -> None:
         """A report is due all the same where that fails, of all that was bought."""

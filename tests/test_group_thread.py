@@ -9,6 +9,7 @@ import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import anyio
 import pytest
 
 from asi_image_async.group_thread import GroupThread
@@ -37,6 +38,21 @@ class Doubling:
         self.go.wait(10)
         self.groups.append(list(numbers))
         return [ValueError(str(number)) if number % 2 else 2 * number for number in numbers]
+
+
+async def test_its_end_is_not_waited_for_by_who_is_cancelled_and_comes_all_the_same() -> None:
+    doubling = Doubling()
+    thread = GroupThread(doubling, "doubling")
+    await thread.open()
+    job = asyncio.ensure_future(thread.do(2))
+    while not doubling.begun.is_set():
+        await asyncio.sleep(0.001)
+    with anyio.move_on_after(0.01) as given_up:
+        await thread.close()
+    assert given_up.cancelled_caught
+    assert not job.done()
+    doubling.go.set()
+    assert await job == 4
 
 
 async def test_what_has_come_in_meanwhile_is_one_group_in_order() -> None:

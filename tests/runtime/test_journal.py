@@ -6,6 +6,7 @@ import asyncio
 import os
 import random
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -276,6 +277,41 @@ async def test_a_second_holder_is_refused_by_name(path: Path) -> None:
             await Journal(path).__aenter__()
     async with Journal(path):
         pass
+
+
+@pytest.mark.parametrize("system", ["flock", "sqlite"])
+async def test_it_is_held_with_either_kind_of_lock(
+    path: Path, monkeypatch: pytest.MonkeyPatch, system: str
+) -> None:
+    monkeypatch.setattr("asi_image_async.locks.AVAILABLE", system == "flock")
+    async with Journal(path):
+        with pytest.raises(JournalError, match="another run holds"):
+            await Journal(path).__aenter__()
+    async with Journal(path):
+        pass
+
+
+async def test_a_copy_that_this_process_makes_lets_no_other_process_in(path: Path, tmp_path: Path) -> None:
+    async with Journal(path):
+        shutil.copytree(path.parent, tmp_path.parent / f"{tmp_path.name}-copy")
+        with child("asyncio.run(Journal(path).__aenter__())", path, stderr=subprocess.PIPE) as process:
+            _, said = process.communicate(timeout=30)
+    assert "another run holds" in said
+
+
+async def test_another_program_s_lock_is_waited_for(path: Path) -> None:
+    async with Journal(path) as journal:
+        waits = await journal._do(lambda database: database.execute("PRAGMA busy_timeout").fetchone())
+    assert waits == (60_000,)
+
+
+@pytest.mark.parametrize("ending", ["-wal", ".lock"])
+async def test_where_a_file_beside_it_is_removed_while_in_use_it_says_so(path: Path, ending: str) -> None:
+    async with Journal(path) as journal:
+        (claim,) = await journal.claim_all([FOX])
+        Path(f"{path}{ending}").unlink()
+        with pytest.raises(JournalError, match="moved, removed or replaced"):
+            await journal.record(claim.key, State.DONE, "")
 
 
 async def test_one_journal_by_two_names_is_held_once(path: Path, tmp_path: Path) -> None:

@@ -581,6 +581,36 @@ async def test_a_folder_that_another_one_replaced_in_mid_run_is_a_sink_error(tmp
     assert [line["prompt"] for line in lines(tmp_path / "out")] == ["c"]
 
 
+@pytest.mark.parametrize("edit", ["replaced", "removed"])
+async def test_lines_that_are_edited_in_mid_run_are_added_to(tmp_path: Path, edit: str) -> None:
+    async with opened(tmp_path) as sink:
+        await sink.write(make("a"))
+        metadata = tmp_path / "metadata.jsonl"
+        if edit == "removed":
+            metadata.unlink()
+        else:
+            (tmp_path / "new").write_bytes(metadata.read_bytes().replace(b'"prompt":"a"', b'"prompt":"A"'))
+            (tmp_path / "new").replace(metadata)
+        await sink.write(make("b"))
+    assert [line["prompt"] for line in lines(tmp_path)] == (["b"] if edit == "removed" else ["A", "b"])
+
+
+async def test_a_flush_that_failed_is_not_believed_the_second_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = Metadata.flush, itertools.count()
+
+    def failing(metadata: Metadata) -> None:
+        if next(calls) == 0:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(metadata)
+
+    async with opened(tmp_path) as sink:
+        monkeypatch.setattr(Metadata, "flush", failing)
+        found = sink._write([make("a"), make("b")])
+    assert [type(each) for each in found] == [SinkError, SinkError]
+
+
 async def test_a_full_disk_leaves_no_part_of_a_picture(tmp_path: Path) -> None:
     big = picture("BMP", (400, 300))
     image = to_image(JPEG)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ... import locks
 from ...core.naming import item_key
 from ...errors import JournalError
 
 __all__ = [
     "Claim",
+    "Place",
     "State",
     "as_text",
     "check",
-    "check_place",
     "claim",
     "get_value",
-    "hold",
+    "held",
     "named",
     "open_database",
     "reading",
@@ -29,6 +31,7 @@ __all__ = [
 
 _APPLICATION_ID = 0x61736969  # "asii", in SQLite's header: whose file this is
 _VERSION = 1
+_PATIENCE = 60.0
 _TABLES = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE items (
@@ -96,33 +99,44 @@ class Claim(NamedTuple):
     detail: str
 
 
-def hold(path: Path) -> sqlite3.Connection:
-    """An exclusive transaction on a file beside the journal: the system ends it with the process.
+@contextmanager
+def held(path: Path) -> Iterator[Path]:
+    """Hold a file beside the journal, and give its path; the system ends that with the process.
 
     Raises JournalError where another run has it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside the file itself: one journal by two names is still one.
-    lock = sqlite3.connect(f"{os.path.realpath(path)}.lock", timeout=0, isolation_level=None)
-    try:
-        lock.execute("BEGIN EXCLUSIVE")
-    except BaseException as error:
-        lock.close()
-        if isinstance(error, sqlite3.Error) and _code(error) == sqlite3.SQLITE_BUSY:
+    beside = Path(f"{os.path.realpath(path)}.lock")
+    with ExitStack() as stack:
+        if not _hold(beside, stack):
             raise JournalError(
                 f"another run holds {path} ({_holder(path)})",
                 hint="Wait until it has ended, or choose another destination.",
-            ) from None
+            )
+        yield beside
+
+
+def _hold(beside: Path, stack: ExitStack) -> bool:
+    if locks.AVAILABLE:
+        return stack.enter_context(locks.alone(stack.enter_context(open(beside, "a+b")), wait=False))
+    database = stack.enter_context(closing(sqlite3.connect(beside, timeout=0, isolation_level=None)))
+    try:
+        database.execute("BEGIN EXCLUSIVE")
+    except sqlite3.Error as error:
+        if _code(error) == sqlite3.SQLITE_BUSY:
+            return False
         raise
-    return lock
+    return True
 
 
 def open_database(path: Path | None) -> sqlite3.Connection:
     """Open or create the database, None a temporary one; raises JournalError for one not to be touched."""
     if path is not None and path.exists():
         _look_before_touching(path)
-    # An empty name is a temporary database that SQLite spills to the disk.
-    database = sqlite3.connect(path or "", isolation_level=None)
+    # An empty name is a temporary database that SQLite spills to the disk. While another program, such as one
+    # that makes a copy, has its lock, it is waited for: what is to be written was paid for.
+    database = sqlite3.connect(path or "", isolation_level=None, timeout=_PATIENCE)
     database.text_factory = _text
     try:
         database.execute("PRAGMA journal_mode = WAL")
@@ -186,18 +200,25 @@ def check(database: sqlite3.Connection, path: Path) -> bool:
     return begun
 
 
-def check_place(path: Path, opened: os.stat_result) -> None:
-    """Raises JournalError where `path` is no longer the file that was `opened`.
+class Place:
+    """The files of a journal that is held: itself, its log, and the one it is held by."""
 
-    SQLite writes on into a file that was removed, and nobody would ever read that.
-    """
-    with suppress(FileNotFoundError, NotADirectoryError):
-        if os.path.samestat(path.stat(), opened):
-            return
-    raise JournalError(
-        f"the journal {path} was moved, removed or replaced while it was in use",
-        hint="Bring it back, then run the same again: without it all would be asked for again.",
-    )
+    def __init__(self, path: Path, beside: Path) -> None:
+        self._path = path
+        self._opened = [(each, os.stat(each)) for each in (path, _log(path), beside)]
+
+    def check(self) -> None:
+        """Raises JournalError where one of them is no longer there.
+
+        SQLite writes on into a file that was removed, and nobody would ever read that.
+        """
+        with suppress(FileNotFoundError, NotADirectoryError):
+            if all(os.path.samestat(os.stat(each), opened) for each, opened in self._opened):
+                return
+        raise JournalError(
+            f"the journal {self._path} was moved, removed or replaced while it was in use",
+            hint="Bring it back, then run the same again: without it all would be asked for again.",
+        )
 
 
 def named(error: Exception, path: Path | None) -> Exception:

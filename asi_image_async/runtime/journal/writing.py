@@ -18,12 +18,12 @@ from ...errors import ConfigurationError, JournalError
 from ...group_thread import GroupThread
 from .database import (
     Claim,
+    Place,
     State,
     as_text,
-    check_place,
     claim,
     get_value,
-    hold,
+    held,
     named,
     open_database,
     set_value,
@@ -161,26 +161,25 @@ class Journal:
         """In the thread: the database, open for as long as there is work."""
         with ExitStack() as stack:
             try:
-                if self.path is not None:
-                    stack.enter_context(closing(hold(self.path)))
+                beside = None if self.path is None else stack.enter_context(held(self.path))
                 database = stack.enter_context(closing(open_database(self.path)))
                 self.salt = get_value(database, "salt")
-                file = None if self.path is None else self.path.stat()
+                place = None if self.path is None or beside is None else Place(self.path, beside)
             except Exception as error:
                 raise named(error, self.path) from None
-            yield lambda jobs: _do_group(database, jobs, self.path, file)
+            yield lambda jobs: _do_group(database, jobs, self.path, place)
 
 
 def _do_group(
-    database: sqlite3.Connection, jobs: Sequence[_Job], path: Path | None, file: os.stat_result | None
+    database: sqlite3.Connection, jobs: Sequence[_Job], path: Path | None, place: Place | None
 ) -> list[Any]:
-    """All jobs in one commit; where it fails, or `path` is no longer that `file`, an error for each."""
+    """All jobs in one commit; where it fails, or a file is no longer in its `place`, an error for each."""
     try:
         with database:
             database.execute("BEGIN")
             answers = [job(database) for job in jobs]
-        if path is not None and file is not None:
-            check_place(path, file)
+        if place is not None:
+            place.check()
         return answers
     except Exception as error:  # each raises one of its own
         return [named(error, path) for _ in jobs]

@@ -11,8 +11,8 @@ from pydantic_core import to_json
 
 from ...files import sync_directory, write_whole
 from ...folder import METADATA, read_line
+from ...locks import alone
 from ...models import Generation, Image
-from .locks import alone
 
 __all__ = ["Metadata", "line_of", "tidy"]
 
@@ -39,7 +39,10 @@ class Metadata:
 
     def is_in_its_place(self) -> bool:
         """Whether it is still the one that is in the folder of this name."""
-        return os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
+        try:
+            return os.path.samestat(os.stat(self._path), os.fstat(self._file.fileno()))
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def add(self, lines: bytes) -> None:
         """Add whole lines: all of them, or none where there is no room."""

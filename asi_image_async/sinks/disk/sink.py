@@ -16,10 +16,10 @@ from ...core.recipe import embed
 from ...core.wire import encode_request
 from ...errors import ConfigurationError, SinkError
 from ...files import Draft, sync_directory
-from ...folder import METADATA, STATE, sidecar_of
+from ...folder import STATE, sidecar_of
 from ...group_thread import GroupThread
+from ...locks import lock
 from ...models import Generation, Receipt
-from .locks import lock
 from .metadata import Metadata, line_of, tidy
 
 __all__ = ["DiskSink"]
@@ -29,6 +29,7 @@ T = TypeVar("T")
 _Place = Literal["none", "sidecar", "embed"]
 
 _WRITTEN_AT_ONCE = 16  # generations: each of their pictures is an open file meanwhile
+_HELD = "sink.lock"
 _MARK = b"+"  # each sink leaves one in sink.lock when it opens; the last to leave wipes them off
 _MAKE_ROOM = "Make room on the disk, then run the same again."
 _HINTS = {
@@ -127,7 +128,7 @@ class DiskSink:
                 self._temporary.mkdir(parents=True, exist_ok=True)
             except ValueError as error:
                 raise OSError(errno.EINVAL, str(error)) from error
-            held = opened.enter_context(open(self.directory / STATE / "sink.lock", "a+b", buffering=0))
+            held = opened.enter_context(open(self.directory / STATE / _HELD, "a+b", buffering=0))
             if lock(held, exclusive=True):  # nobody else writes here
                 self._tidy(held, as_left=b"")
             lock(held, exclusive=False, wait=True)
@@ -160,7 +161,7 @@ class DiskSink:
         stored = [each for each in found if each.error is None]
         failure = self._attempt(self._append, stored) if stored else None
         for each in stored:
-            for_some = failure is not None and len(stored) > 1  # there may be room
+            for_some = len(stored) > 1 and _has_no_room(failure)
             each.error = self._attempt(self._append, [each]) if for_some else failure
         return [each.error or Receipt(each.locations, each.size) for each in found]
 
@@ -206,13 +207,7 @@ class DiskSink:
 
     def _append(self, stored: Sequence[_Pictures]) -> None:
         """Add the lines, and flush them and the folder's names."""
-        metadata = self._metadata
-        assert metadata is not None
-        if not metadata.is_in_its_place():
-            raise SinkError(
-                f"{self.directory} or its {METADATA} was moved or replaced while it was in use",
-                hint="Bring it back, then run the same again.",
-            )
+        metadata = self._metadata_in_its_place()
         try:
             metadata.add(b"".join(each.lines for each in stored))
             sync_directory(self.directory)
@@ -220,6 +215,23 @@ class DiskSink:
         except OSError:  # a part may be there, or come again
             self._untidy = True
             raise
+
+    def _metadata_in_its_place(self) -> Metadata:
+        """Whoever edits the file replaces it, as most editors do: then the lines go into the new one."""
+        metadata, held = self._metadata, self._held
+        assert metadata is not None
+        assert held is not None
+        if metadata.is_in_its_place():
+            return metadata
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if os.path.samestat(os.stat(self.directory / STATE / _HELD), os.fstat(held.fileno())):
+                metadata.close()
+                self._metadata = Metadata(self.directory)
+                return self._metadata
+        raise SinkError(
+            f"{self.directory} was moved or replaced while it was in use",
+            hint="Bring it back, then run the same again.",
+        )
 
     def _close(self) -> None:
         metadata, self._metadata = self._metadata, None
@@ -230,6 +242,12 @@ class DiskSink:
             with held, contextlib.suppress(OSError):  # what is left is for the next to open
                 if lock(held, exclusive=True):  # the last to leave
                     self._tidy(held, as_left=_MARK)
+
+
+def _has_no_room(failure: SinkError | None) -> bool:
+    """Whether there may be room for some; where a flush failed for another reason, a second says nothing."""
+    cause = failure and failure.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
 def _check_names() -> None:

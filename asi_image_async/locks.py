@@ -1,4 +1,8 @@
-"""Locks on open files, which the system ends with the process."""
+"""Locks on open files, which the system ends with the process.
+
+They are those of `flock`, which belong to the open file: one of POSIX, such as SQLite's, is gone as soon as
+anything in the process, such as the copying of a folder, opens the file once more and closes it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,9 @@ try:
 except ImportError:  # Windows, where a file in use cannot be removed anyway
     fcntl = None  # type: ignore[assignment]  # elsewhere it is a module
 
-__all__ = ["alone", "lock"]
+__all__ = ["AVAILABLE", "alone", "lock"]
+
+AVAILABLE = fcntl is not None
 
 
 def lock(file: IO[bytes], *, exclusive: bool, wait: bool = False) -> bool:
@@ -27,11 +33,11 @@ def lock(file: IO[bytes], *, exclusive: bool, wait: bool = False) -> bool:
 
 
 @contextmanager
-def alone(file: IO[bytes]) -> Iterator[None]:
-    """Keep others, of other processes too, from writing to the file."""
-    lock(file, exclusive=True, wait=True)
+def alone(file: IO[bytes], *, wait: bool = True) -> Iterator[bool]:
+    """Keep others, of other processes too, from doing the same; False where another does it already."""
+    taken = lock(file, exclusive=True, wait=wait)
     try:
-        yield
+        yield taken
     finally:
-        if fcntl is not None:
+        if fcntl is not None:  # by closing it is let go of only when no child process has it either
             fcntl.flock(file, fcntl.LOCK_UN)
