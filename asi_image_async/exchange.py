@@ -7,7 +7,6 @@ import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Protocol
 
 import anyio
@@ -67,8 +66,8 @@ class Books(Protocol):
     def attempt(self, item: Item) -> AbstractAsyncContextManager[None]:
         """Around one attempt."""
 
-    async def sent(self) -> None:
-        """A request is about to go out."""
+    async def stamp(self) -> Callable[[], None]:
+        """A request is about to go out; what is given is called when it leaves."""
 
 
 class Exchange:
@@ -136,12 +135,11 @@ class Exchange:
     async def _attempt(self, item: Item, body: bytes, brake: Brake) -> tuple[Reply, tuple[Image, ...]]:
         turn = await self._turn(brake)
         try:
-            if self._books:
-                await self._books.sent()
+            stamped = await self._books.stamp() if self._books else None
             item.attempts += 1
             item.in_flight = True  # and still true where this is cancelled
             self._tell(RequestStarted(item.request, item.attempts, turn.waited))
-            reply, images, size = await self._exchange(item, body, turn)
+            reply, images, size = await self._exchange(item, body, turn, stamped)
             item.in_flight = False
             self._gate.succeeded(turn)
         except APIError as error:
@@ -168,9 +166,15 @@ class Exchange:
                 turn = await self._gate.enter()
         return turn
 
-    async def _exchange(self, item: Item, body: bytes, turn: Turn) -> tuple[Reply, tuple[Image, ...], int]:
+    async def _exchange(
+        self, item: Item, body: bytes, turn: Turn, stamped: Callable[[], None] | None
+    ) -> tuple[Reply, tuple[Image, ...], int]:
+        def leaves() -> None:
+            self._gate.sent(turn)
+            if stamped is not None:
+                stamped()
+
         incoming = Incoming()
-        leaves = partial(self._gate.sent, turn)
         response = await self._transport.post(body, item.idempotency_key, incoming.feed, leaves)
         if response.status >= 300:
             raise read_error(response.status, response.headers, response.body)

@@ -61,6 +61,13 @@ class GroupThread(Generic[J, A]):
         self._jobs.put((job, answer))
         return await answer
 
+    def post(self, job: J) -> None:
+        """Have a job done, in its turn, that nobody waits for. Open only."""
+        assert self._jobs is not None
+        answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self._jobs.put((job, answer))
+
     async def close(self) -> None:
         """Do what is left, and end; where the waiting for that is cancelled, it ends all the same."""
         jobs, self._jobs = self._jobs, None

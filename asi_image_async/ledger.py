@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 
 import anyio
@@ -20,6 +20,7 @@ __all__ = ["Ledger", "budget"]
 
 # A run takes longer than this to begin again, so stamps for shorter windows would serve nobody.
 _SHORTEST_STAMPED = 5.0
+_SOON = 0.01  # seconds; what leaves in this time needs no other stamp
 _LEARNT = TypeAdapter(tuple[float, float])
 
 
@@ -80,10 +81,21 @@ class Ledger:
                 with anyio.CancelScope(shield=True):
                     await self._journal.release(images)
 
-    async def sent(self) -> None:
-        """A request is about to go out: stamp it, so that its window outlives this process."""
-        if self._window >= _SHORTEST_STAMPED:
-            await self._journal.sent(time.time(), self._session)
+    async def stamp(self) -> Callable[[], None]:
+        """A request is about to go out: stamp it, so that its window outlives this process.
+
+        What is given is called when it leaves, which may be later: first it may need a connection.
+        """
+        if self._window < _SHORTEST_STAMPED:
+            return lambda: None
+        at = time.time()
+        number = await self._journal.stamp(at, self._session)
+
+        def leaves() -> None:
+            if (now := time.time()) - at > _SOON:
+                self._journal.restamp(number, now)
+
+        return leaves
 
     def unreserved(self, item: Item, images: int) -> int:
         """How many of the images that were billed for an item have not been counted by `attempt`.

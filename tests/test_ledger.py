@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from pathlib import Path
+from typing import Any
 
+import aiohttp
 import pytest
 from aiohttp import web
 from conftest import KEY
@@ -207,12 +209,27 @@ async def test_a_session_that_is_entered_again_knows_what_it_sent_before(
     assert len(service.bodies) == 3
 
 
+async def test_a_stamp_is_of_the_moment_when_a_connection_was_there(service: Service, journal: Path) -> None:
+    class Slow(aiohttp.TCPConnector):
+        async def _create_connection(self, *given: Any) -> Any:
+            await asyncio.sleep(0.3)
+            return await super()._create_connection(*given)
+
+    began = time.time()
+    async with aiohttp.ClientSession(connector=Slow()) as http:
+        async with session(service, rate_limit="3/day", http=http) as asker:
+            await asker.run(PROMPTS[:1], MemorySink(), journal=journal)
+    async with Journal(journal) as book:
+        (stamp,) = await book.sends(time.time(), 60, b"me")
+    assert stamp - began >= 0.3
+
+
 async def test_what_other_journals_bring_takes_no_send_of_this_session_away(
     service: Service, journal: Path
 ) -> None:
     async with Journal(journal) as book:
         for age in (50_000.0, 40_000.0, 30_000.0):
-            await book.sent(time.time() - age, b"another")
+            await book.stamp(time.time() - age, b"another")
     async with session(service, rate_limit="3/day") as asker:
         await asker.run(PROMPTS[:3], MemorySink())
         await run_for_a_moment(asker, journal)
@@ -224,7 +241,7 @@ async def test_stamps_are_forgotten_when_they_leave_the_longest_window_that_was_
 ) -> None:
     async with Journal(journal) as book:
         for age in (5000.0, 4000.0, 10.0):
-            await book.sent(time.time() - age, b"another")
+            await book.stamp(time.time() - age, b"another")
         assert len(await book.sends(time.time(), 4500, b"me")) == 2
         assert len(await book.sends(time.time(), 60, b"me")) == 1
         assert len(await book.sends(time.time(), 4500, b"me")) == 2
@@ -236,7 +253,7 @@ async def test_stamps_are_forgotten_when_they_leave_the_longest_window_that_was_
 async def test_a_clock_that_was_set_back_makes_no_limit_run_free(service: Service, journal: Path) -> None:
     async with Journal(journal) as book:
         for _ in range(3):
-            await book.sent(time.time() + 3600, b"another")
+            await book.stamp(time.time() + 3600, b"another")
     async with session(service, rate_limit="3/min") as asker:
         await run_for_a_moment(asker, journal)
     assert service.bodies == []

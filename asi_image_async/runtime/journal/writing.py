@@ -121,9 +121,22 @@ class Journal:
         """Give back what was reserved and not billed."""
         await self._do(lambda database: _spend(database, -images))
 
-    async def sent(self, at: float, by: bytes) -> None:
-        """Stamp a request that session `by` is about to send, in seconds since the epoch."""
-        await self._do(lambda database: database.execute("INSERT INTO sends VALUES (?, ?)", (at, by)))
+    async def stamp(self, at: float, by: bytes) -> int:
+        """Stamp a request that session `by` is about to send, in seconds since the epoch.
+
+        Returns the number of the stamp.
+        """
+
+        def insert(database: sqlite3.Connection) -> Any:
+            return database.execute("INSERT INTO sends VALUES (?, ?)", (at, by)).lastrowid
+
+        return int(await self._do(insert))
+
+    def restamp(self, number: int, at: float) -> None:
+        """It went out later, as a connection had to be made; nobody waits until that is written."""
+        if self._thread.is_open:
+            update = "UPDATE sends SET at = ? WHERE rowid = ?"
+            self._thread.post(lambda database: database.execute(update, (at, number)))
 
     async def sends(self, now: float, window: float, other_than: bytes) -> list[float]:
         """When other sessions sent requests in the `window` seconds before now, in order.
