@@ -89,12 +89,13 @@ def _resendable(error: APIError) -> bool:
 def stops_all(error: APIError, *, anything_succeeded: bool, policy: RetryPolicy) -> bool:
     """Whether every other prompt would fail the same way, so that asking on is of no use.
 
-    A refused key, a spent quota, an unknown endpoint, a wait longer than `max_wait`. 403 and 404 speak
-    of one request only where another has succeeded (a model that this plan lacks, or that is misspelt).
+    A refused key, a spent quota, an unknown endpoint, a wait longer than `max_wait`, a service that cannot be
+    reached. 403 and 404 speak of one request only where another has succeeded (a model that this plan lacks,
+    or that is misspelt); and one that was reached before may be reached again.
     """
     if isinstance(error, AuthenticationError | QuotaExceededError):
         return True
-    if isinstance(error, PermissionDeniedError | NotFoundError):
+    if isinstance(error, PermissionDeniedError | NotFoundError) or money(error) is Money.NEVER_DELIVERED:
         return not anything_succeeded
     asked = error.retry_after if isinstance(error, APIStatusError) and error.status in _NOT_NOW else None
     return (asked or 0.0) > policy.max_wait

@@ -78,9 +78,9 @@ async def test_where_the_authority_is_not_trusted_nothing_is_sent(tmp_path: Path
     async with service as upstream, nginx(tmp_path / "nginx", upstream, tls=True) as front:
         batch = Batch(front.base_url, tmp_path / "out", PROMPTS, retry={"max_attempts": 2, "backoff": 0.02})
         refused = await batch.finish()
-        assert (refused["failed"], refused["unknown"]) == (len(PROMPTS), 0)
-        assert "APIConnectionError" in refused["failures"][0]
-        assert "certificate verify failed" in refused["failures"][0]
+        assert (refused["succeeded"], refused["unknown"]) == (0, 0)
+        assert refused["stopped_by"] == "APIConnectionError"
+        assert "certificate verify failed" in refused["said"]
         assert (service.requests, front.statuses) == (0, {})
     assert whole_pictures(batch.out) == set()
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import pytest
 
 from asi_image_async.emulator import Emulator
+from asi_image_async.locks import alone
 
 Run = Callable[..., Any]
 KEY = "sk_test_0123456789abcdef"
@@ -118,12 +118,8 @@ def test_an_option_that_cannot_be_meant(
 
 def test_a_journal_that_another_run_holds(asi_image: Run, prompts: Path) -> None:
     Path("out/.asi-image").mkdir(parents=True)
-    lock = sqlite3.connect("out/.asi-image/journal.sqlite.lock", isolation_level=None)
-    lock.execute("BEGIN EXCLUSIVE")
-    try:
+    with open("out/.asi-image/journal.sqlite.lock", "wb") as file, alone(file):
         refused(asi_image("batch", prompts, "--out", "out"), "another run holds")
-    finally:
-        lock.close()
 
 
 @pytest.mark.parametrize("options", [[], ["--dry-run"]])
