@@ -43,7 +43,7 @@ __all__ = ["Books", "Exchange", "Item"]
 logger = logging.getLogger("asi_image_async")
 
 
-@dataclass
+@dataclass(eq=False)
 class Item:
     """A request on its way, with the key that it carries on every attempt.
 

@@ -23,7 +23,7 @@ _MOST_AHEAD = 128
 _TOGETHER = 16
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Asked:
     """A prompt in its place in the list, and its claim where it has been looked up already."""
 

@@ -24,7 +24,8 @@ from asi_image_async.errors import (
     SinkError,
 )
 from asi_image_async.events import ImageNotStored, ImageStored, OutcomeReady
-from asi_image_async.runtime.journal import Journal, State, read_summary
+from asi_image_async.runtime.journal import Journal, State
+from asi_image_async.runtime.journal.summary import read_summary
 
 pytestmark = pytest.mark.anyio
 

@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from ..errors import ConfigurationError, SinkError
 from ..folder import STATE, journal_path
-from ..runtime.journal import find_missing
+from ..runtime.journal.summary import find_missing
 from ..sinks import open_sink
 from ..sinks.disk import DiskSink
 from .speech import visible

@@ -12,7 +12,8 @@ from ..models import ImageRequest
 from ..policies import RateLimit
 from ..progress.forecast import seconds_at_least
 from ..progress.spans import span
-from ..runtime.journal import State, count_states, read_summary
+from ..runtime.journal import State
+from ..runtime.journal.summary import count_states, read_summary
 from .destination import Destination
 from .service import ServiceOptions
 from .sources import FirstFew

@@ -6,7 +6,7 @@ from collections import Counter
 from typing import Any
 
 from ..folder import journal_path
-from ..runtime.journal import JournalSummary, read_summary
+from ..runtime.journal.summary import JournalSummary, read_summary
 from .destination import Missing, look_for_missing
 from .exits import ExitStatus
 from .speech import print_json, print_line, shortened

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import JournalError
 from ..folder import Tail
-from ..runtime.journal import read_summary
+from ..runtime.journal.summary import read_summary
 
 __all__ = ["Entries", "Entry", "find_failures", "find_filters", "read_entries", "to_entry"]
 

@@ -17,7 +17,8 @@ from PIL import Image
 
 from asi_image_async.core.naming import digest
 from asi_image_async.models import ImageRequest
-from asi_image_async.runtime.journal import Journal, State, read_summary
+from asi_image_async.runtime.journal import Journal, State
+from asi_image_async.runtime.journal.summary import read_summary
 
 CHILD = Path(__file__).parent / "child.py"
 Report = dict[str, Any]

@@ -17,7 +17,8 @@ from chaos.scale import Figures
 from terminal import Process, Start, in_flight, starting, until
 
 from asi_image_async.emulator import Emulator, Fault
-from asi_image_async.runtime.journal import Journal, read_summary
+from asi_image_async.runtime.journal import Journal
+from asi_image_async.runtime.journal.summary import read_summary
 
 pytestmark = [
     pytest.mark.timeout(60),

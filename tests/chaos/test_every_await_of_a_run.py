@@ -23,7 +23,8 @@ from asi_image_async import DiskSink, ImageRequest, RetryPolicy
 from asi_image_async.core.naming import digest
 from asi_image_async.emulator import Emulator, Fault
 from asi_image_async.events import Event, RequestSucceeded
-from asi_image_async.runtime.journal import Journal, State, read_summary
+from asi_image_async.runtime.journal import Journal, State
+from asi_image_async.runtime.journal.summary import read_summary
 
 pytestmark = [pytest.mark.anyio, pytest.mark.timeout(180)]
 

@@ -9,7 +9,7 @@ from chaos.batch import Batch, journal_of, lines_of
 from chaos.scale import Figures, scaled
 
 from asi_image_async.emulator import emulator
-from asi_image_async.runtime.journal import read_summary
+from asi_image_async.runtime.journal.summary import read_summary
 
 pytestmark = pytest.mark.anyio
 

@@ -19,7 +19,8 @@ from service import JPEG, Service, reply
 
 from asi_image_async.core.naming import digest
 from asi_image_async.models import ImageRequest
-from asi_image_async.runtime.journal import State, count_states, read_summary
+from asi_image_async.runtime.journal import State
+from asi_image_async.runtime.journal.summary import count_states, read_summary
 
 pytestmark = [
     pytest.mark.anyio,

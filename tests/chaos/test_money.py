@@ -8,7 +8,8 @@ import pytest
 
 from asi_image_async import DiskSink, ImageSession, RetryPolicy
 from asi_image_async.emulator import Fault, emulator
-from asi_image_async.runtime.journal import Journal, read_summary
+from asi_image_async.runtime.journal import Journal
+from asi_image_async.runtime.journal.summary import read_summary
 
 pytestmark = pytest.mark.anyio
 PROMPTS = [f"prompt {number}" for number in range(200)]

@@ -17,7 +17,7 @@ from chaos.here import run_here
 from chaos.scale import Figures, scaled
 from service import Service, reply
 
-from asi_image_async.runtime.journal import read_summary
+from asi_image_async.runtime.journal.summary import read_summary
 
 pytestmark = [
     pytest.mark.anyio,

@@ -23,7 +23,8 @@ from service import JPEG, Service, reply, serving
 from asi_image_async import RunReport
 from asi_image_async.core.naming import file_stem
 from asi_image_async.models import ImageRequest
-from asi_image_async.runtime.journal import Journal, State, find_missing, read_summary
+from asi_image_async.runtime.journal import Journal, State
+from asi_image_async.runtime.journal.summary import find_missing, read_summary
 
 pytestmark = [
     pytest.mark.anyio,

@@ -20,14 +20,8 @@ from pathlib import Path
 import pytest
 
 from asi_image_async.errors import JournalError
-from asi_image_async.runtime.journal import (
-    Journal,
-    JournalSummary,
-    State,
-    find_missing,
-    read_summary,
-    writing,
-)
+from asi_image_async.runtime.journal import Journal, State, writing
+from asi_image_async.runtime.journal.summary import JournalSummary, find_missing, read_summary
 
 pytestmark = pytest.mark.anyio
 

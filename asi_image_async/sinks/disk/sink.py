@@ -40,7 +40,7 @@ _HINTS = {
 }
 
 
-@dataclass
+@dataclass(eq=False)
 class _Pictures:
     """A generation on its way into the folder: its files by their paths, and the lines that are due for them.
 
