@@ -99,6 +99,11 @@ def test_a_forecast_over_thousands_of_requests_counts_whole_windows() -> None:
     assert seconds_at_least(1632, [RateLimit(3, 60)]) == 543 * 60
     assert seconds_at_least(0, [RateLimit(3, 60)]) == 0
     assert seconds_at_least(5, []) == 0
+    sends = [70.0, 80.0, 90.0]
+    assert seconds_at_least(1, [RateLimit(3, 60)], sends=sends, now=100.0) == 30
+    assert seconds_at_least(3, [RateLimit(3, 60)], sends=sends, now=100.0) == 50
+    assert seconds_at_least(4, [RateLimit(3, 60)], sends=sends, now=100.0) == 90
+    assert seconds_at_least(0, [RateLimit(3, 60)], sends=sends, now=100.0) == 0
 
 
 def test_what_it_waits_for_is_named_and_counted_down(clock: Clock) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from ..policies import RateLimit
 from ..progress.forecast import seconds_at_least
 from ..progress.spans import span
 from ..runtime.journal import State
-from ..runtime.journal.summary import count_states, read_summary
+from ..runtime.journal.summary import count_states, read_sends, read_summary
 from .destination import Destination
 from .service import ServiceOptions
 from .sources import FirstFew
@@ -72,7 +73,9 @@ def make_plan(
         models=dict(models.most_common(_KINDS)),
         sent=tuple(sent),
         kept=tuple(kept),
-        seconds_at_least=seconds_at_least(to_ask - beyond, limits),
+        seconds_at_least=seconds_at_least(
+            to_ask - beyond, limits, sends=read_sends(destination.journal), now=time.time()
+        ),
     )
 
 

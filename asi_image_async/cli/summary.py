@@ -70,7 +70,7 @@ def summarize(
     """
     if not quiet:
         voice.say(_sums(report, place), "green" if report.ok else "")
-    for failure in report.failures[:_SHOWN]:
+    for failure in sorted(report.failures[:_SHOWN], key=lambda failure: failure.index):
         _tell(voice, failure)
     more = report.failed + report.unknown - _SHOWN
     if more > 0 and report.failures:

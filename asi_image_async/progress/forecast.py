@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from ..policies import RateLimit
 
@@ -13,11 +13,6 @@ __all__ = ["Forecast", "Pace", "seconds_at_least"]
 _LATELY = 240  # happenings that make up the recent rate
 _SENDS_KEPT = 4096
 _WEIGHT = 0.1  # of the newest reply in the mean time of a reply
-
-
-def seconds_at_least(requests: int, limits: Iterable[RateLimit]) -> float:
-    """How long the limits make so many requests wait, from the first to the last of them."""
-    return max(((max(requests, 1) - 1) // limit.n * limit.per for limit in limits), default=0.0)
 
 
 class Pace:
@@ -71,6 +66,17 @@ class _Window:
         if 0 <= place < len(self._sends):
             opens = max(now, self._sends[place] + self._limit.per)
         return opens - now + windows * self._limit.per
+
+
+def seconds_at_least(
+    requests: int, limits: Iterable[RateLimit], *, sends: Sequence[float] = (), now: float = 0.0
+) -> float:
+    """How long the limits make the last of so many requests wait; `sends`: when earlier ones went out."""
+    windows = [_Window(limit) for limit in limits] if requests else []
+    for window in windows:
+        for at in sends:
+            window.note(at)
+    return max((window.seconds_until(requests, now) for window in windows), default=0.0)
 
 
 class Forecast:

@@ -324,7 +324,7 @@ def test_a_dry_run_says_what_would_be_asked_and_sends_and_writes_nothing(
     asi_image: Run, asi_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("p.csv").write_text("prompt,size,seed,colour\na,512x512,7,red\nb,,,\nb,,,\nc,,,\n")
-    asi_image("batch", "p.csv", "--out", "out", "--limit", 2)
+    asi_image("batch", "p.csv", "--out", "out", "--limit", 2, "--rate", "100/h")
     monkeypatch.delenv("ASI_ONE_API_KEY")
     before, sent = files(Path("out")), asi_emulator.requests
 
@@ -336,9 +336,12 @@ def test_a_dry_run_says_what_would_be_asked_and_sends_and_writes_nothing(
     assert "columns sent: seed\n" in ended.out
     assert "columns kept: colour\n" in ended.out
     assert "sizes: 1024x1024 (3), 512x512 (1)" in ended.out
-    assert "1 min until the last one is asked for, at 1/min" in ended.out
+    assert "2 min until the last one is asked for, at 1/min" in ended.out
     assert files(Path("out")) == before
     assert asi_emulator.requests == sent
+
+    plan = asi_image("batch", "p.csv", "--out", "out", "--rate", "1/h", "--dry-run", "--json").json
+    assert 7100 < plan["seconds_at_least"] <= 7200  # two are left, and one has just been sent
 
     plan = asi_image("batch", "p.csv", "--out", "new", "--dry-run", "--json").json
     assert (plan["prompts"], plan["done"], plan["to_ask"]) == (4, 0, 4)

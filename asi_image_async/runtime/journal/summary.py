@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ...errors import JournalError
 from .database import SEEN, State, as_text, check, claim, get_value, named, reading
 
-__all__ = ["JournalSummary", "count_states", "find_missing", "read_summary"]
+__all__ = ["JournalSummary", "count_states", "find_missing", "read_sends", "read_summary"]
 
 
 class JournalSummary(NamedTuple):
@@ -63,6 +63,19 @@ def count_states(path: str | Path, digests: Iterable[bytes]) -> Counter[State | 
             return Counter({None: sum(1 for _ in digests)})
         database.execute(SEEN)
         return Counter(claim(database, digest).state for digest in digests)
+
+
+def read_sends(path: str | Path) -> list[float]:
+    """When requests were sent that a limit may still count, in seconds since the epoch, in order.
+
+    Blocking. Raises JournalError. Without a journal nothing is known of any.
+    """
+    path = Path(path)
+    if not path.is_file():
+        return []
+    with _looking(path) as database:
+        rows = database.execute("SELECT at FROM sends ORDER BY at").fetchall() if database else []
+        return [at for (at,) in rows]
 
 
 def find_missing(path: str | Path, there: Iterable[str]) -> tuple[int, str]:
