@@ -38,6 +38,7 @@ class Batch:
         self._exchange = exchange
         self._policy = policy
         self._usage = usage
+        self._unreached = 0
         self._id = secrets.token_hex(8)
 
     def drain(self) -> None:
@@ -62,7 +63,8 @@ class Batch:
             return await self._exchange.ask(item, self.brake)
         except APIError as error:
             succeeded = self._usage.images > 0
-            if stops_all(error, anything_succeeded=succeeded, policy=self._policy):
+            self._unreached = 0 if self._exchange.has_left else self._unreached + 1
+            if stops_all(error, anything_succeeded=succeeded, policy=self._policy, unreached=self._unreached):
                 self.stop(error)
                 raise (item.unknown[-1] if item.unknown else Stopped) from error
             raise
@@ -88,7 +90,7 @@ def to_request(index: int, prompt: Prompt) -> ImageRequest | Failed:
         said = ImageRequest.model_construct(
             prompt=str(own.get("prompt", prompt)),
             id=own.get("id"),  # by these its owner knows it
-            metadata=own.get("metadata") or {},
+            metadata=own["metadata"] if isinstance(own.get("metadata"), Mapping) else {},
         )
         placed = ConfigurationError(f"prompts[{index}]: {error}", hint=error.hint)
         return Failed(index, said, placed)

@@ -49,12 +49,13 @@ class Item:
 
     `attempts`: how often it was tried. `in_flight` is true while an attempt may be at the service; after a
     cancellation it tells whether the work may have been billed. `unknown`: what became of the attempts before
-    that may have been.
+    that may have been. `row`: its key in a journal.
     """
 
     request: ImageRequest
     idempotency_key: str
     occurrence: int = 0
+    row: bytes = b""
     attempts: int = 0
     in_flight: bool = False
     unknown: list[APIError] = field(default_factory=list)
@@ -66,8 +67,11 @@ class Books(Protocol):
     def attempt(self, item: Item) -> AbstractAsyncContextManager[None]:
         """Around one attempt."""
 
-    async def stamp(self) -> Callable[[], None]:
+    async def stamp(self, item: Item) -> Callable[[], None]:
         """A request is about to go out; what is given is called when it leaves."""
+
+    def landed(self, item: Item) -> None:
+        """It was surely not billed, nor was any before it."""
 
 
 class Exchange:
@@ -81,6 +85,7 @@ class Exchange:
         tell: Callable[[Event], None],
         books: Books | None = None,
     ) -> None:
+        self.has_left = False  # a request, on a connection
         self._books = books
         self._gate = gate
         self._transport = transport
@@ -135,7 +140,9 @@ class Exchange:
     async def _attempt(self, item: Item, body: bytes, brake: Brake) -> tuple[Reply, tuple[Image, ...]]:
         turn = await self._turn(brake)
         try:
-            stamped = await self._books.stamp() if self._books else None
+            stamped = await self._books.stamp(item) if self._books else None
+            if self._transport.is_closed:  # meanwhile
+                raise Stopped
             item.attempts += 1
             item.in_flight = True  # and still true where this is cancelled
             self._tell(RequestStarted(item.request, item.attempts, turn.waited))
@@ -144,6 +151,8 @@ class Exchange:
             self._gate.succeeded(turn)
         except APIError as error:
             item.in_flight = False
+            if self._books and not error.maybe_billed and not item.unknown:
+                self._books.landed(item)
             self._transport.key.forget(error)
             elapsed = self._gate.now() - turn.granted
             self._tell(RequestFailed(item.request, item.attempts, elapsed, error))
@@ -170,6 +179,7 @@ class Exchange:
         self, item: Item, body: bytes, turn: Turn, stamped: Callable[[], None] | None
     ) -> tuple[Reply, tuple[Image, ...], int]:
         def leaves() -> None:
+            self.has_left = True
             self._gate.sent(turn)
             if stamped is not None:
                 stamped()

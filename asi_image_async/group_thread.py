@@ -7,7 +7,7 @@ import queue
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, suppress
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import anyio
 
@@ -17,6 +17,8 @@ J = TypeVar("J")
 A = TypeVar("A")
 
 _LARGEST_GROUP = 1000
+_MOMENT = 0.05  # seconds
+_PATIENCE = 5.0  # with a disk that hangs
 _Work = Callable[[Sequence[J]], Sequence[A | Exception]]
 
 
@@ -31,6 +33,7 @@ class GroupThread(Generic[J, A]):
         self._working = working
         self._name = name
         self._jobs: _Jobs[J, A] | None = None
+        self._posted: list[_Asked[J, A]] = []
         self._ended: asyncio.Future[None]
 
     @property
@@ -50,7 +53,7 @@ class GroupThread(Generic[J, A]):
             await opened
         except BaseException:
             # In a cancelled run too: whoever comes next is not to find anything held.
-            with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(_PATIENCE, shield=True):
                 await self.close()
             raise
 
@@ -58,18 +61,27 @@ class GroupThread(Generic[J, A]):
         """Have a job done; where the waiting is cancelled it is done all the same. Open only."""
         assert self._jobs is not None
         answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
-        self._jobs.put((job, answer))
+        self._put(job, answer)
         return await answer
 
     def post(self, job: J) -> None:
-        """Have a job done, in its turn, that nobody waits for. Open only."""
+        """Have a job done that nobody waits for, with the next one or in a moment. Open only."""
         assert self._jobs is not None
-        answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[A] = loop.create_future()
         answer.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._jobs.put((job, answer))
+        if not self._posted:
+            loop.call_later(_MOMENT, self._put)
+        self._posted.append((job, answer))
+
+    def _put(self, *last: Any) -> None:
+        together, self._posted = [*self._posted, *([last] if last else [])], []
+        if together and self._jobs is not None:
+            self._jobs.put(together)
 
     async def close(self) -> None:
         """Do what is left, and end; where the waiting for that is cancelled, it ends all the same."""
+        self._put()
         jobs, self._jobs = self._jobs, None
         if jobs is not None:
             jobs.put(None)
@@ -77,7 +89,8 @@ class GroupThread(Generic[J, A]):
             self._ended.result()
 
 
-_Jobs = queue.SimpleQueue["tuple[J, asyncio.Future[A]] | None"]
+_Asked = tuple[J, "asyncio.Future[A]"]
+_Jobs = queue.SimpleQueue["list[_Asked[J, A]] | None"]
 _Answer = tuple["asyncio.Future[A]", "A | Exception"]
 
 
@@ -115,16 +128,16 @@ def _do_group(work: _Work[J, A], jobs: _Jobs[J, A]) -> bool:
     return bool(group)
 
 
-def _next_group(jobs: _Jobs[J, A]) -> list[tuple[J, asyncio.Future[A]]]:
+def _next_group(jobs: _Jobs[J, A]) -> list[_Asked[J, A]]:
     """Wait for a job, and take whatever else has come in by now; none at the end."""
-    group: list[tuple[J, asyncio.Future[A]]] = []
+    group: list[_Asked[J, A]] = []
     with suppress(queue.Empty):
         while len(group) < _LARGEST_GROUP:
-            job = jobs.get(block=not group)
-            if job is None:
+            together = jobs.get(block=not group)
+            if together is None:
                 jobs.put(None)  # for the next call, where it ends the thread
                 break
-            group.append(job)
+            group += together
     return group
 
 

@@ -81,21 +81,28 @@ class Ledger:
                 with anyio.CancelScope(shield=True):
                     await self._journal.release(images)
 
-    async def stamp(self) -> Callable[[], None]:
+    async def stamp(self, item: Item) -> Callable[[], None]:
         """A request is about to go out: stamp it, so that its window outlives this process.
 
-        What is given is called when it leaves, which may be later: first it may need a connection.
+        What is given is called when it leaves, which may be later: first it may need a connection. From then
+        on it may be billed, whatever becomes of this process.
         """
-        if self._window < _SHORTEST_STAMPED:
-            return lambda: None
         at = time.time()
-        number = await self._journal.stamp(at, self._session)
+        number = None
+        if self._window >= _SHORTEST_STAMPED:
+            number = await self._journal.stamp(at, self._session)
 
         def leaves() -> None:
-            if (now := time.time()) - at > _SOON:
+            if number is not None and (now := time.time()) - at > _SOON:
                 self._journal.restamp(number, now)
+            images = images_asked(item.request) * (1 + len(item.unknown)) if self._max_images is None else 0
+            self._journal.departed(item.row, item.request.prompt, images)
 
         return leaves
+
+    def landed(self, item: Item) -> None:
+        """It was surely not billed, nor was any attempt before it."""
+        self._journal.landed(item.row)
 
     def unreserved(self, item: Item, images: int) -> int:
         """How many of the images that were billed for an item have not been counted by `attempt`.

@@ -28,6 +28,7 @@ __all__ = ["Run"]
 
 # How long a cancelled run may take to store what it has already bought, in seconds.
 _GRACE = 10.0
+_LAST_GRACE = 2.0  # and to close its journal, though a sink was stuck
 _FAILURES_KEPT = 100
 
 
@@ -95,7 +96,7 @@ class Run:
 
     def _report(self, elapsed: float, *, total_is_known: bool) -> RunReport:
         settled = sum(self._counts.values()) - self._counts["total"]
-        complete = settled == self._counts["total"] if total_is_known else self._resume.ended
+        complete = settled == self._counts["total"] and (total_is_known or self._resume.ended)
         return RunReport(
             **(self._usage.sums() | self._counts),
             bytes_written=self._bytes_written,
@@ -126,7 +127,7 @@ class Run:
 
     async def _make(self, index: int, request: ImageRequest, claim: Claim) -> Outcome:
         key = idempotency_key(claim.key, self._journal.salt)
-        item = Item(request, key, claim.occurrence)
+        item = Item(request, key, claim.occurrence, claim.key)
         await self._ledger.keep_pace()  # not between the buying of a picture and its storing
         try:
             generation = await self._batch.ask(item)
@@ -193,9 +194,10 @@ class Run:
         return Failed(index, generation.request, error)
 
     @contextlib.contextmanager
-    def _shielded(self) -> Iterator[anyio.CancelScope]:
-        """Around what a cancelled run finishes too, soon."""
-        with anyio.CancelScope(shield=True, deadline=self._deadline) as shield:
+    def _shielded(self, least: float = 0.0) -> Iterator[anyio.CancelScope]:
+        """Around what a cancelled run finishes too, soon: it has `least` seconds, however late it is."""
+        deadline = max(self._deadline, anyio.current_time() + least)
+        with anyio.CancelScope(shield=True, deadline=deadline) as shield:
             self._shields.add(shield)
             try:
                 yield shield
@@ -216,7 +218,7 @@ class Run:
             raise _sink_error("the sink cannot be opened", error) from error
 
     async def _close_journal(self, *raised: Any) -> None:
-        with self._shielded():  # whoever comes next is not to find it held
+        with self._shielded(_LAST_GRACE):  # whoever comes next is not to find it held
             await self._journal.__aexit__(*raised)
 
     async def _close_sink(self) -> None:

@@ -212,7 +212,7 @@ class ImageSession:
             length = len(prompts) if isinstance(prompts, Sized) else max(found, default=-1) + 1
             missing = range(length) - found.keys()
             cut_short = isinstance(prompts, Watched) and not prompts.ended
-            if not return_exceptions and (missing or cut_short or batch.stopped_by):
+            if not return_exceptions and (missing or cut_short):
                 raise early
             found |= dict.fromkeys(missing, early)
         return [found[index] for index in sorted(found)]

@@ -10,7 +10,7 @@ import ssl
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -641,6 +641,25 @@ async def exchange(base_url: str, policy: RetryPolicy) -> AsyncIterator[Exchange
 
 def item() -> Item:
     return Item(ImageRequest(prompt="a cat"), idempotency_key="1")
+
+
+async def test_what_is_stamped_when_its_session_is_left_is_not_sent(service: Service) -> None:
+    class Leaving:
+        def attempt(self, item: Item) -> AbstractAsyncContextManager[None]:
+            return nullcontext()
+
+        async def stamp(self, item: Item) -> Callable[[], None]:
+            await asking._transport.close()
+            return lambda: None
+
+        def landed(self, item: Item) -> None:
+            """Nobody asks."""
+
+    async with exchange(service.base_url, RetryPolicy()) as asking:
+        asking._books = Leaving()
+        with pytest.raises(Stopped):
+            await asking.ask(item(), Brake())
+    assert service.bodies == []
 
 
 async def test_a_brake_ends_the_wait_for_another_try(service: Service) -> None:

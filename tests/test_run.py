@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import anyio
 import pytest
 from aiohttp import web
@@ -15,6 +16,7 @@ from service import Service, reply
 
 from asi_image_async import CallbackSink, DiskSink, Generation, ImageSession, MemorySink, Receipt, RetryPolicy
 from asi_image_async.errors import (
+    APIConnectionError,
     APIError,
     AuthenticationError,
     BadRequestError,
@@ -350,8 +352,38 @@ async def test_what_a_run_cannot_work_with_is_refused_before_anything_is_sent(
     assert service.bodies == []
 
 
+@pytest.mark.parametrize("reached", [False, True])
+async def test_a_service_out_of_reach_ends_a_run_unless_it_was_reached_before(
+    service: Service, reached: bool
+) -> None:
+    class Flapping(aiohttp.TCPConnector):
+        async def connect(self, *given: Any, **more: Any) -> Any:
+            if not reached or service.bodies:
+                raise aiohttp.ClientConnectionError("no network")
+            return await super().connect(*given, **more)
+
+    async with aiohttp.ClientSession(connector=Flapping()) as http:
+        given: dict[str, Any] = {"http": http, "retry": 1, "max_concurrency": 1}
+        async with ImageSession(KEY, base_url=service.base_url, **given) as asker:
+            report = await asker.run([str(number) for number in range(20)], MemorySink())
+    if reached:
+        assert (report.succeeded, report.failed, report.stopped_by) == (1, 19, None)
+    else:
+        assert (report.failed, type(report.stopped_by)) == (2, APIConnectionError)
+
+
 @pytest.mark.parametrize("kind", [list, iter])
-async def test_a_drained_run_is_not_all_done_though_nobody_knows_how_many_there_were(
+async def test_a_drained_run_that_waits_for_its_turn_says_so(
+    service: Service, kind: Callable[[list[str]], Iterable[str]]
+) -> None:
+    async with ImageSession(KEY, base_url=service.base_url, rate_limit="1/day") as asker:
+        asyncio.get_running_loop().call_later(0.2, asker.drain)
+        report = await asker.run(kind(["a", "b", "c"]), MemorySink())
+    assert (report.succeeded, report.ok, report.drained) == (1, False, True)
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+async def test_a_drained_run_is_is_not_all_done_though_nobody_knows_how_many_there_were(
     service: Service, session: ImageSession, kind: Callable[[list[str]], Iterable[str]]
 ) -> None:
     prompts = [str(number) for number in range(20)]

@@ -337,6 +337,23 @@ async def test_leaving_a_session_wakes_what_waits_for_its_turn(service: Service)
     assert len(service.bodies) == 1
 
 
+async def test_a_gather_that_has_all_when_its_session_is_left_gives_all(service: Service) -> None:
+    left = asyncio.Event()
+
+    async def answer(number: int, _: web.Request) -> web.Response:
+        await left.wait()
+        return reply()
+
+    service.answer = answer
+    async with aiohttp.ClientSession() as http:
+        async with ImageSession(KEY, base_url=service.base_url, http=http, rate_limit=None) as session:
+            waiting = asyncio.create_task(session.gather(["a cat", "a dog"]))
+            while len(service.bodies) < 2:
+                await asyncio.sleep(0.001)
+        left.set()
+        assert len(await waiting) == 2
+
+
 async def test_a_session_is_for_the_loop_that_it_was_opened_in(
     service: Service, session: ImageSession
 ) -> None:

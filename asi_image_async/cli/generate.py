@@ -99,7 +99,9 @@ async def _save_all(
     stem = Path(output) if output else Path(_readable(request))
     paths = []
     for number, image in enumerate(generation.images, 1):
-        wanted = stem if number == 1 else stem.with_stem(f"{stem.stem}-{number}")
+        suffix = stem.suffix if has_suffix(stem) else ""
+        name = f"{stem.name.removesuffix(suffix)}-{number}{suffix}"
+        wanted = stem if number == 1 else stem.with_name(name)
         paths.append(await _save(voice, image, wanted, chosen=output is not None))
     return paths
 

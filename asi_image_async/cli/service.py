@@ -30,12 +30,10 @@ class ServiceOptions:
     @property
     def rate_limit(self) -> list[str] | str | None:
         """As a session takes it."""
-        match [rate.strip().lower() for rate in self.rates]:
-            case [] | ["auto"]:
-                return "auto"
-            case ["none"]:
-                return None
-        return list(self.rates)
+        told = {rate.strip().lower() for rate in self.rates}
+        if told <= {"auto"}:
+            return "auto"
+        return None if told == {"none"} else list(self.rates)
 
     def session(self, observer: Observer | None = None, base_url: str | None = None) -> ImageSession:
         """A session to enter; raises ConfigurationError for a wrong option."""

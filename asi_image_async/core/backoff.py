@@ -35,6 +35,9 @@ class Money(Enum):
 _NOT_NOW = frozenset({408, 425, 429, 503})
 
 
+_OUT_OF_REACH = 3  # prompts; of one alone it may have been chance
+
+
 def money(error: APIError) -> Money:
     """Sort a failure by what happened to the money.
 
@@ -86,16 +89,18 @@ def _resendable(error: APIError) -> bool:
     return not isinstance(error, InvalidResponseError)
 
 
-def stops_all(error: APIError, *, anything_succeeded: bool, policy: RetryPolicy) -> bool:
+def stops_all(error: APIError, *, anything_succeeded: bool, policy: RetryPolicy, unreached: int = 0) -> bool:
     """Whether every other prompt would fail the same way, so that asking on is of no use.
 
-    A refused key, a spent quota, an unknown endpoint, a wait longer than `max_wait`, a service that cannot be
-    reached. 403 and 404 speak of one request only where another has succeeded (a model that this plan lacks,
-    or that is misspelt); and one that was reached before may be reached again.
+    A refused key, a spent quota, an unknown endpoint, a wait longer than `max_wait`. 403 and 404 speak
+    of one request only where another has succeeded (a model that this plan lacks, or that is misspelt).
+    `unreached`: so many prompts found no connection, and none has found one.
     """
     if isinstance(error, AuthenticationError | QuotaExceededError):
         return True
-    if isinstance(error, PermissionDeniedError | NotFoundError) or money(error) is Money.NEVER_DELIVERED:
+    if isinstance(error, PermissionDeniedError | NotFoundError):
         return not anything_succeeded
+    if money(error) is Money.NEVER_DELIVERED:
+        return unreached >= _OUT_OF_REACH
     asked = error.retry_after if isinstance(error, APIStatusError) and error.status in _NOT_NOW else None
     return (asked or 0.0) > policy.max_wait

@@ -17,9 +17,11 @@ from chaos.batch import Batch, everything_agrees, journal_of, whole_pictures
 from chaos.scale import Figures, scaled
 from service import JPEG, Service, reply
 
+from asi_image_async import ImageSession, MemorySink
 from asi_image_async.core.naming import digest
+from asi_image_async.errors import BudgetExceededError
 from asi_image_async.models import ImageRequest
-from asi_image_async.runtime.journal import State
+from asi_image_async.runtime.journal import Journal, State
 from asi_image_async.runtime.journal.summary import count_states, read_summary
 
 pytestmark = [
@@ -147,3 +149,33 @@ async def test_kill_9_at_any_moment_loses_nothing_that_was_finished(service: Ser
         billed_twice=killer.bought_again,
         peak_mb=last["peak_mb"],
     ).tell()
+
+
+async def test_what_was_in_flight_at_a_kill_is_left_alone_where_that_was_said_and_is_spent(
+    service: Service, tmp_path: Path
+) -> None:
+    async def draw(number: int, request: web.Request) -> web.Response:
+        if not killed:
+            await asyncio.sleep(30)
+        return reply()
+
+    killed, prompts = False, PROMPTS[:20]
+    service.answer = draw
+    batch = Batch(service.base_url, tmp_path / "out", prompts, width=WIDTH)
+    process = await batch.start()
+    async with asyncio.timeout(20):
+        while len(service.bodies) < WIDTH:
+            await asyncio.sleep(0.001)
+    await asyncio.sleep(0.5)
+    process.send_signal(signal.SIGKILL)
+    await process.communicate()
+    killed, in_flight = True, set(service.prompts)
+
+    journal = journal_of(tmp_path / "out")
+    async with ImageSession("sk_chaos_0123456789abcdef", base_url=service.base_url) as session:
+        few = await session.run(prompts, MemorySink(), journal=journal, max_images=WIDTH)
+        assert (few.succeeded, type(few.stopped_by)) == (0, BudgetExceededError)
+        book = Journal(journal, ask_unknown_again=False)
+        rest = await session.run(prompts, MemorySink(), journal=book)
+    assert len(in_flight) == rest.unknown == WIDTH
+    assert sorted(service.prompts) == sorted(prompts)  # each once

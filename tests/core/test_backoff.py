@@ -123,7 +123,7 @@ def test_a_wait_that_is_longer_than_allowed_is_no_other_try_and_stops_the_run() 
         (status(422), False, False),
         (status(429), False, False),
         (ServerError("", status=500), False, False),
-        (APIConnectionError(""), True, False),
+        (APIConnectionError(""), False, False),
         (APIConnectionError("", maybe_billed=True), False, False),
         (APITimeoutError("", maybe_billed=True), False, False),
         (InvalidResponseError(""), False, False),
@@ -133,3 +133,11 @@ def test_a_wait_that_is_longer_than_allowed_is_no_other_try_and_stops_the_run() 
 def test_what_would_fail_for_every_prompt_ends_the_run(error: APIError, at_first: bool, later: bool) -> None:
     assert stops_all(error, anything_succeeded=False, policy=RetryPolicy()) is at_first
     assert stops_all(error, anything_succeeded=True, policy=RetryPolicy()) is later
+
+
+def test_a_service_that_no_prompt_reached_ends_the_run_but_not_for_one_of_them() -> None:
+    def stops(error: APIError, unreached: int) -> bool:
+        return stops_all(error, anything_succeeded=False, policy=RetryPolicy(), unreached=unreached)
+
+    assert [stops(APIConnectionError(""), unreached) for unreached in (0, 1, 2, 3)] == [False] * 3 + [True]
+    assert not stops(APIConnectionError("", maybe_billed=True), 3)

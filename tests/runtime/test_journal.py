@@ -262,6 +262,23 @@ async def test_when_the_disk_is_full_each_is_told_and_once_there_is_room_it_goes
     assert read_summary(path).done == 100
 
 
+async def test_what_was_on_its_way_when_a_run_was_killed_is_unknown_and_spent(path: Path) -> None:
+    async with Journal(path) as journal:
+        gone, back, made = [(await journal.claim(digest)).key for digest in digests(3)]
+        for key in (gone, back, made):
+            journal.departed(key, "a fox", 2)
+        journal.landed(back)
+        await journal.record(made, State.DONE, "", spent=1)
+    assert read_summary(path).spent == 1
+    for _again in range(2):
+        async with Journal(path) as journal:
+            states = [claim.state for claim in await journal.claim_all(digests(3))]
+        assert states == [State.UNKNOWN, None, State.DONE]
+        summary = read_summary(path)
+        assert (summary.unknown, summary.spent) == (1, 3)
+        assert summary.failures == ((State.UNKNOWN, "a fox", "in flight when the run was killed"),)
+
+
 # -- held by one run at a time
 
 
@@ -306,6 +323,15 @@ async def test_where_a_file_beside_it_is_removed_while_in_use_it_says_so(path: P
         Path(f"{path}{ending}").unlink()
         with pytest.raises(JournalError, match="moved, removed or replaced"):
             await journal.record(claim.key, State.DONE, "")
+
+
+async def test_one_that_is_a_link_is_used_as_the_file_itself(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    path.symlink_to(tmp_path / "real" / "journal.sqlite")
+    await fill(path, 3)
+    async with Journal(path) as journal:
+        assert (await journal.claim(digests(1)[0])).state is State.DONE
+        assert read_summary(path).total is None
 
 
 async def test_one_journal_by_two_names_is_held_once(path: Path, tmp_path: Path) -> None:

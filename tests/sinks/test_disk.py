@@ -582,7 +582,9 @@ async def test_a_folder_that_another_one_replaced_in_mid_run_is_a_sink_error(tmp
 
 
 @pytest.mark.parametrize("edit", ["replaced", "removed"])
-async def test_lines_that_are_edited_in_mid_run_are_added_to(tmp_path: Path, edit: str) -> None:
+async def test_lines_that_are_edited_in_mid_run_are_added_to(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, edit: str
+) -> None:
     async with opened(tmp_path) as sink:
         await sink.write(make("a"))
         metadata = tmp_path / "metadata.jsonl"
@@ -593,6 +595,7 @@ async def test_lines_that_are_edited_in_mid_run_are_added_to(tmp_path: Path, edi
             (tmp_path / "new").replace(metadata)
         await sink.write(make("b"))
     assert [line["prompt"] for line in lines(tmp_path)] == (["b"] if edit == "removed" else ["A", "b"])
+    assert "was replaced" in caplog.text
 
 
 async def test_a_flush_that_failed_is_not_believed_the_second_time(

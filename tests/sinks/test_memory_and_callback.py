@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from service import JPEG
@@ -75,6 +77,19 @@ async def test_what_the_function_raises_comes_out() -> None:
 def test_a_function_that_takes_no_generation_is_refused_before_anything_is_bought(function: Any) -> None:
     with pytest.raises(ConfigurationError, match="cannot be called with a Generation"):
         CallbackSink(function)
+
+
+async def test_a_function_that_wraps_another_one_is_called_as_it_is_itself() -> None:
+    def two(generation: Generation, more: int) -> Receipt:
+        return Receipt(bytes_written=more)
+
+    @functools.wraps(two)
+    def one(generation: Generation) -> Receipt:
+        return two(generation, 5)
+
+    for function in (one, functools.partial(two, more=5)):
+        assert (await CallbackSink(function).write(generation("a"))).bytes_written == 5
+    CallbackSink(Mock(spec=lambda generation: None))
 
 
 @pytest.mark.parametrize("nonsense", [None, "out", 3])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from enum import StrEnum
@@ -47,6 +48,19 @@ CREATE TABLE sends (
     by BLOB NOT NULL           -- the session that sent it
 );
 INSERT INTO meta VALUES ('salt', randomblob(16));
+"""
+# What is at the service. A run that is killed leaves it there, and the next one knows that it may be billed.
+_FLIGHTS = """
+CREATE TABLE IF NOT EXISTS flights (
+    key BLOB PRIMARY KEY,      -- as in `items`
+    prompt TEXT NOT NULL,
+    images INTEGER NOT NULL    -- that are not counted as spent yet
+) WITHOUT ROWID
+"""
+_LOST = """
+REPLACE INTO items SELECT key, 'unknown', prompt, 'in flight when the run was killed', ?, ? FROM flights
+WHERE typeof(key) = 'blob' AND length(key) = 16 AND typeof(prompt) = 'text'
+AND key NOT IN (SELECT key FROM items WHERE state = 'done')
 """
 # Whether there is a row that we never wrote. quick_check looks at the pages, and on a connection that
 # only reads not at what a table's constraints say.
@@ -149,7 +163,14 @@ def open_database(path: Path | None) -> sqlite3.Connection:
         with database:  # one commit takes less of a disk that is nearly full, and one flush
             database.execute("BEGIN")
             set_value(database, "holder", f"process {os.getpid()}")
-            set_value(database, "run", (get_value(database, "run") or 0) + 1)
+            run = get_value(database, "run") or 0
+            database.execute(_FLIGHTS)
+            database.execute(_LOST, (time.time(), run))
+            (images,) = database.execute("SELECT sum(images) FROM flights").fetchone()
+            if images:
+                set_value(database, "spent", (get_value(database, "spent") or 0) + int(images))
+            database.execute("DELETE FROM flights")
+            set_value(database, "run", run + 1)
             set_value(database, "total", None)
             set_value(database, "skipped", 0)
     except BaseException:
@@ -272,7 +293,7 @@ def _text(data: bytes) -> str:
 
 
 def _log(path: Path) -> Path:
-    return Path(f"{path}-wal")
+    return Path(f"{os.path.realpath(path)}-wal")  # beside the file itself, not beside a link to it
 
 
 def _tables(database: sqlite3.Connection) -> int:

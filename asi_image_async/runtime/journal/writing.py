@@ -38,6 +38,9 @@ _OF_THIS_RUN = "UPDATE items SET run = (SELECT value FROM meta WHERE name = 'run
 _SPEND = (
     "INSERT INTO meta VALUES ('spent', ?) ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
 )
+_BEGINNING = 200  # characters of a prompt, by which it is known
+_DEPARTED = "REPLACE INTO flights VALUES (?, ?, ?)"
+_LANDED = "DELETE FROM flights WHERE key = ?"
 _WRITE = "REPLACE INTO items VALUES (?, ?, ?, ?, ?, (SELECT value FROM meta WHERE name = 'run'))"
 
 
@@ -101,10 +104,19 @@ class Journal:
 
         def write(database: sqlite3.Connection) -> None:
             database.execute(_WRITE, row)
+            database.execute(_LANDED, (key,))
             if spent:
                 _spend(database, spent)
 
         await self._do(write)
+
+    def departed(self, key: bytes, prompt: str, images: int) -> None:
+        """A request for an item is on its way, for so many images that are not reserved; not waited for."""
+        self._post(_DEPARTED, (key, prompt[:_BEGINNING], images))
+
+    def landed(self, key: bytes) -> None:
+        """It came to nothing, and was surely not billed; not waited for."""
+        self._post(_LANDED, (key,))
 
     async def reserve(self, images: int, limit: int) -> bool:
         """Count images as spent before they are asked for; False where the limit does not allow it."""
@@ -134,9 +146,7 @@ class Journal:
 
     def restamp(self, number: int, at: float) -> None:
         """It went out later, as a connection had to be made; nobody waits until that is written."""
-        if self._thread.is_open:
-            update = "UPDATE sends SET at = ? WHERE rowid = ?"
-            self._thread.post(lambda database: database.execute(update, (at, number)))
+        self._post("UPDATE sends SET at = ? WHERE rowid = ?", (at, number))
 
     async def sends(self, now: float, window: float, other_than: bytes) -> list[float]:
         """When other sessions sent requests in the `window` seconds before now, in order.
@@ -162,6 +172,10 @@ class Journal:
     async def note(self, name: str, value: object) -> None:
         """Keep a value under a name."""
         await self._do(lambda database: set_value(database, name, value))
+
+    def _post(self, statement: str, row: tuple[object, ...]) -> None:
+        if self._thread.is_open and self.path is not None:  # a temporary one is gone with its run
+            self._thread.post(lambda database: database.execute(statement, row))
 
     async def _do(self, function: Callable[[sqlite3.Connection], T]) -> T:
         if not self._thread.is_open:

@@ -88,6 +88,7 @@ class Transport:
         self._given = http
         self._own: aiohttp.ClientSession | None = None
         self._links: aiohttp.ClientSession | None = None
+        self.is_closed = False
 
     async def open(self) -> None:
         bytearray(_KEPT_BY_MALLOC)
@@ -95,6 +96,7 @@ class Transport:
             self._own = aiohttp.ClientSession(connector=pool(), cookie_jar=aiohttp.DummyCookieJar())
 
     async def close(self) -> None:
+        self.is_closed = True
         for client in (self._own, self._links):
             if client is not None:
                 await client.close()
@@ -195,7 +197,7 @@ class Transport:
 
     def _client_for(self, target: URL) -> aiohttp.ClientSession:
         client = self._given or self._own
-        if client is None or client.closed:
+        if client is None or client.closed or self.is_closed:
             raise APIConnectionError(
                 f"the session was left before the picture's link was followed: {target}", maybe_billed=True
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -23,6 +24,8 @@ from ...models import Generation, Receipt
 from .metadata import Metadata, line_of, tidy
 
 __all__ = ["DiskSink"]
+
+logger = logging.getLogger("asi_image_async")
 
 T = TypeVar("T")
 
@@ -225,8 +228,12 @@ class DiskSink:
             return metadata
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             if os.path.samestat(os.stat(self.directory / STATE / _HELD), os.fstat(held.fileno())):
-                metadata.close()
                 self._metadata = Metadata(self.directory)
+                metadata.close()
+                logger.warning(
+                    "the metadata.jsonl of %s was replaced: lines that came in between are lost",
+                    self.directory,
+                )
                 return self._metadata
         raise SinkError(
             f"{self.directory} was moved or replaced while it was in use",
