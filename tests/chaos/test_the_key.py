@@ -131,13 +131,16 @@ async def test_a_session_is_neither_pickled_nor_copied() -> None:
 
 
 async def test_a_time_limit_of_the_users_own_shows_no_key_either(service: Service) -> None:
+    limit = asyncio.timeout(None)
+
     async def never(number: int, request: web.Request) -> web.StreamResponse:
+        limit.reschedule(0.0)
         await asyncio.sleep(30)
         return reply()
 
     async def give_up(base_url: str) -> str:
         try:
-            async with ImageSession(KEY, base_url=base_url) as session, asyncio.timeout(0.1):
+            async with ImageSession(KEY, base_url=base_url) as session, limit:
                 await session.generate("a cat")
         except TimeoutError as error:
             return shown(error)

@@ -92,6 +92,7 @@ class Transport:
 
     async def open(self) -> None:
         bytearray(_KEPT_BY_MALLOC)
+        _user_agent()  # which is in a file, as long as there is one to be opened
         if self._given is None:
             self._own = aiohttp.ClientSession(connector=pool(), cookie_jar=aiohttp.DummyCookieJar())
 
