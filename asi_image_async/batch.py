@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence, Sized
 from contextlib import suppress
 
 import anyio
@@ -19,7 +19,7 @@ from .policies import RetryPolicy
 from .protocols import Prompts
 from .runtime.pump import Brake, Stopped, each
 
-__all__ = ["Batch", "UntilStopped", "Watched", "many", "to_request", "to_requests"]
+__all__ = ["Batch", "UntilStopped", "Watched", "in_places", "left", "many", "to_request", "to_requests"]
 
 # Of a list, so many are made requests in one step: the loop is the app's.
 _IN_ONE_STEP = 128
@@ -107,6 +107,37 @@ async def to_requests(prompts: Sequence[Prompt]) -> list[ImageRequest]:
         if len(requests) % _IN_ONE_STEP == 0:
             await anyio.lowlevel.checkpoint()
     return requests
+
+
+def left() -> ConfigurationError:
+    """What becomes of what waits for its turn when its session is left."""
+    return ConfigurationError(
+        "the session was left before this was asked for",
+        hint="Leave `async with` when what was asked for has come.",
+    )
+
+
+async def in_places(
+    outcomes: AsyncIterator[Outcome], batch: Batch, prompts: Prompts, *, return_exceptions: bool
+) -> list[Generation | AsiImageError]:
+    """What came of the prompts of a gather, each in its place; raises the first error, or has it there."""
+    found: dict[int, Generation | AsiImageError] = {}
+    async for outcome in outcomes:
+        if not outcome.ok and not return_exceptions:
+            raise outcome.error
+        found[outcome.index] = outcome.generation if outcome.ok else outcome.error
+    if batch.intake.pulled:
+        early = batch.stopped_by or AsiImageError(
+            "drained before all had been asked for",
+            hint="With return_exceptions=True what was done is given too.",
+        )
+        length = len(prompts) if isinstance(prompts, Sized) else max(found, default=-1) + 1
+        missing = range(length) - found.keys()
+        cut_short = isinstance(prompts, Watched) and not prompts.ended
+        if not return_exceptions and (missing or cut_short):
+            raise early
+        found |= dict.fromkeys(missing, early)
+    return [found[index] for index in sorted(found)]
 
 
 class UntilStopped(AsyncIterator[Outcome]):

@@ -11,7 +11,6 @@ from collections.abc import (
     Iterable,
     Iterator,
     Sequence,
-    Sized,
 )
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 import aiohttp
 from pydantic import SecretStr
 
-from .batch import Batch, UntilStopped, Watched, many, to_requests
+from .batch import Batch, UntilStopped, Watched, in_places, left, many, to_requests
 from .core.usage import Usage
 from .errors import AsiImageError, ConfigurationError
 from .events import Event
@@ -139,7 +138,7 @@ class ImageSession:
             _, transport = self._open
             self._open = None
             for batch in self._batches:
-                batch.stop(_left())
+                batch.stop(left())
             self._leaving.pull()
             await transport.close()
 
@@ -168,7 +167,7 @@ class ImageSession:
         try:
             return await self._exchange().ask(item, self._leaving)
         except Stopped:
-            raise _left() from None
+            raise left() from None
 
     @overload
     async def gather(
@@ -198,24 +197,8 @@ class ImageSession:
                     prompts = await prompts.read(batch.intake)
             elif not return_exceptions:
                 prompts = await to_requests(prompts)
-        found: dict[int, Generation | AsiImageError] = {}
         async with self._outcomes(batch, prompts) as outcomes:
-            async for outcome in outcomes:
-                if not outcome.ok and not return_exceptions:
-                    raise outcome.error
-                found[outcome.index] = outcome.generation if outcome.ok else outcome.error
-        if batch.intake.pulled:
-            early = batch.stopped_by or AsiImageError(
-                "drained before all had been asked for",
-                hint="With return_exceptions=True what was done is given too.",
-            )
-            length = len(prompts) if isinstance(prompts, Sized) else max(found, default=-1) + 1
-            missing = range(length) - found.keys()
-            cut_short = isinstance(prompts, Watched) and not prompts.ended
-            if not return_exceptions and (missing or cut_short):
-                raise early
-            found |= dict.fromkeys(missing, early)
-        return [found[index] for index in sorted(found)]
+            return await in_places(outcomes, batch, prompts, return_exceptions=return_exceptions)
 
     @asynccontextmanager
     async def stream(
@@ -332,13 +315,6 @@ class ImageSession:
             if not self._observer_failed:
                 self._observer_failed = True
                 logger.exception("the observer raised; it is told on, and this is logged once")
-
-
-def _left() -> ConfigurationError:
-    return ConfigurationError(
-        "the session was left before this was asked for",
-        hint="Leave `async with` when what was asked for has come.",
-    )
 
 
 def _shared(limit: RateLimit) -> SharedLimit:
