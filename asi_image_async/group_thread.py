@@ -67,12 +67,9 @@ class GroupThread(Generic[J, A]):
     def post(self, job: J) -> None:
         """Have a job done that nobody waits for, with the next one or in a moment. Open only."""
         assert self._jobs is not None
-        loop = asyncio.get_running_loop()
-        answer: asyncio.Future[A] = loop.create_future()
-        answer.add_done_callback(lambda done: done.cancelled() or done.exception())
         if not self._posted:
-            loop.call_later(_MOMENT, self._put)
-        self._posted.append((job, answer))
+            asyncio.get_running_loop().call_later(_MOMENT, self._put)
+        self._posted.append((job, None))
 
     def _put(self, *last: Any) -> None:
         together, self._posted = [*self._posted, *([last] if last else [])], []
@@ -89,7 +86,7 @@ class GroupThread(Generic[J, A]):
             self._ended.result()
 
 
-_Asked = tuple[J, "asyncio.Future[A]"]
+_Asked = tuple[J, "asyncio.Future[A] | None"]  # None: nobody waits
 _Jobs = queue.SimpleQueue["list[_Asked[J, A]] | None"]
 _Answer = tuple["asyncio.Future[A]", "A | Exception"]
 
@@ -124,7 +121,8 @@ def _do_group(work: _Work[J, A], jobs: _Jobs[J, A]) -> bool:
             answers = work([job for job, _ in group])
         except Exception as error:  # the thread goes on
             answers = [error] * len(group)
-        _answer(list(zip([future for _, future in group], answers, strict=True)))
+        asked = zip([future for _, future in group], answers, strict=True)
+        _answer([(future, answer) for future, answer in asked if future is not None])
     return bool(group)
 
 
@@ -142,9 +140,9 @@ def _next_group(jobs: _Jobs[J, A]) -> list[_Asked[J, A]]:
 
 
 def _answer(answers: Sequence[_Answer[A]]) -> None:
-    loop = answers[0][0].get_loop()
-    with suppress(RuntimeError):  # the loop was closed meanwhile; nobody waits any more
-        loop.call_soon_threadsafe(_settle, answers)
+    if answers:
+        with suppress(RuntimeError):  # the loop was closed meanwhile; nobody waits any more
+            answers[0][0].get_loop().call_soon_threadsafe(_settle, answers)
 
 
 def _settle(answers: Sequence[_Answer[A]]) -> None:

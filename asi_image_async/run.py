@@ -196,7 +196,7 @@ class Run:
     @contextlib.contextmanager
     def _shielded(self, least: float = 0.0) -> Iterator[anyio.CancelScope]:
         """Around what a cancelled run finishes too, soon: it has `least` seconds, however late it is."""
-        deadline = max(self._deadline, anyio.current_time() + least)
+        deadline = max(self._deadline, anyio.current_time() + least) if least else self._deadline
         with anyio.CancelScope(shield=True, deadline=deadline) as shield:
             self._shields.add(shield)
             try:

@@ -225,7 +225,7 @@ class Transport:
             response.close()
             raise self._too_large()
         size = 0
-        async for chunk in response.content.iter_any():
+        while chunk := await response.content.readany():
             size += len(chunk)
             if size > self._max_bytes:
                 response.close()
@@ -257,7 +257,7 @@ def _user_agent() -> str:
 
 async def _read_some(response: aiohttp.ClientResponse, said: bytearray) -> None:
     """The beginning of an error's body, which may be cut at any moment."""
-    async for chunk in response.content.iter_any():
+    while chunk := await response.content.readany():
         said += chunk
         if len(said) > _ERROR_BODY_BYTES:
             response.close()
