@@ -28,16 +28,20 @@ _IN_ONE_STEP = 128
 class Batch:
     """The prompts of one `stream` or `run`: they share two brakes, and what stopped them.
 
-    `intake` stops the pulling of prompts, `brake` what was pulled and has not been sent.
+    `intake` stops the pulling of prompts, `brake` what was pulled and has not been sent. `ends_at_first`: the
+    first error ends everything, so none is kept back until what is in flight has come.
     """
 
-    def __init__(self, exchange: Exchange, policy: RetryPolicy, usage: Usage) -> None:
+    def __init__(
+        self, exchange: Exchange, policy: RetryPolicy, usage: Usage, *, ends_at_first: bool = False
+    ) -> None:
         self.intake = Brake()
         self.brake = Brake()
         self.stopped_by: AsiImageError | None = None
         self._exchange = exchange
         self._policy = policy
         self._usage = usage
+        self._ends_at_first = ends_at_first
         self._unreached = 0
         self._id = secrets.token_hex(8)
 
@@ -61,7 +65,12 @@ class Batch:
         """Raises APIError where this item failed, Stopped where all would (the batch is then stopped)."""
         try:
             return await self._exchange.ask(item, self.brake)
+        except ConfigurationError as error:  # the user's own http session cannot be used, or no longer
+            self.stop(error)
+            raise (item.unknown[-1] if item.unknown else Stopped) from error
         except APIError as error:
+            if self._ends_at_first:
+                raise
             succeeded = self._usage.images > 0
             self._unreached = 0 if self._exchange.has_left else self._unreached + 1
             if stops_all(error, anything_succeeded=succeeded, policy=self._policy, unreached=self._unreached):

@@ -57,11 +57,12 @@ class RequestFailed:
 
 @dataclass(frozen=True)
 class RequestCancelled:
-    """Whoever asked gave up when an attempt was under way; it may have been billed."""
+    """Whoever asked gave up when an attempt was under way; `maybe_billed` where it had left this machine."""
 
     request: ImageRequest
     attempt: int
     elapsed: float
+    maybe_billed: bool
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ class Item:
     """A request on its way, with the key that it carries on every attempt.
 
     `attempts`: how often it was tried. `in_flight` is true while an attempt may be at the service; after a
-    cancellation it tells whether the work may have been billed. `unknown`: what became of the attempts before
+    cancellation it tells whether the work may have been billed. `unknown`: the errors of earlier attempts
     that may have been. `row`: its key in a journal.
     """
 
@@ -114,14 +114,16 @@ class Exchange:
                     reply, images = await self._attempt(item, body, brake)
             except APIError as error:
                 error.attempts = item.attempts
-                delay = self._delay(item, error)
+                delay = retry_delay(error, item.attempts, self._policy, random.random())
                 if error.maybe_billed:
                     item.unknown.append(error)
                 if delay is None:
                     error.maybe_billed = bool(item.unknown)
                     raise
                 with brake.stops():
-                    await anyio.sleep(delay)
+                    self._tell(RetryScheduled(item.request, item.attempts, delay, error))
+                    # After a 429 the gate is closed for everyone, this item included.
+                    await anyio.sleep(0.0 if isinstance(error, RateLimitError) else delay)
             else:
                 said = reply.revised_prompt, reply.request_id, reply.raw
                 revised_prompt, request_id, raw = self._transport.key.hide(said)
@@ -139,12 +141,14 @@ class Exchange:
 
     async def _attempt(self, item: Item, body: bytes, brake: Brake) -> tuple[Reply, tuple[Image, ...]]:
         turn = await self._turn(brake)
+        started = False
         try:
             stamped = await self._books.stamp(item) if self._books else None
             if self._transport.is_closed:  # meanwhile
                 raise Stopped
+            self._transport.check()
             item.attempts += 1
-            item.in_flight = True  # and still true where this is cancelled
+            started = True
             self._tell(RequestStarted(item.request, item.attempts, turn.waited))
             reply, images, size = await self._exchange(item, body, turn, stamped)
             item.in_flight = False
@@ -158,9 +162,10 @@ class Exchange:
             self._tell(RequestFailed(item.request, item.attempts, elapsed, error))
             await self._tell_gate(turn, error, item.attempts)
             raise
-        except anyio.get_cancelled_exc_class():
-            if item.in_flight:
-                self._tell(RequestCancelled(item.request, item.attempts, self._gate.now() - turn.granted))
+        except BaseException:
+            if started:
+                elapsed = self._gate.now() - turn.granted
+                self._tell(RequestCancelled(item.request, item.attempts, elapsed, item.in_flight))
             raise
         finally:
             self._gate.leave(turn)
@@ -179,6 +184,7 @@ class Exchange:
         self, item: Item, body: bytes, turn: Turn, stamped: Callable[[], None] | None
     ) -> tuple[Reply, tuple[Image, ...], int]:
         def leaves() -> None:
+            item.in_flight = True  # and still true where this is cancelled
             self.has_left = True
             self._gate.sent(turn)
             if stamped is not None:
@@ -189,23 +195,22 @@ class Exchange:
         if response.status >= 300:
             raise read_error(response.status, response.headers, response.body)
         reply = read_reply(incoming, response.headers.get("x-request-id"))
-        images, linked = await self._images(reply)
-        return reply, images, incoming.size + linked
+        images, size = await self._images(reply, incoming.size)
+        return reply, images, size
 
-    async def _images(self, reply: Reply) -> tuple[tuple[Image, ...], int]:
-        """The pictures of a reply, and how many bytes had to be fetched for them.
+    async def _images(self, reply: Reply, size: int) -> tuple[tuple[Image, ...], int]:
+        """The pictures of a reply of so many bytes, and how many it is with what had to be fetched for them.
 
         Those that are good are bought, whatever is wrong with another beside them. Raises
         InvalidResponseError where none is.
         """
         images: list[Image] = []
         wrong: list[InvalidResponseError] = []
-        linked = 0
         for picture in reply.pictures:
             try:
                 if isinstance(picture, Link):
-                    data = await self._fetch(picture)
-                    linked += len(data)
+                    data = await self._fetch(picture, size)
+                    size += len(data)
                 else:
                     data = decode_picture(picture)
                 images.append(to_image(data))
@@ -216,14 +221,14 @@ class Exchange:
         for left_out in wrong:
             self._transport.key.forget(left_out)
             logger.warning("one of %d pictures of a reply is left out: %s", len(reply.pictures), left_out)
-        return tuple(images), linked
+        return tuple(images), size
 
-    async def _fetch(self, link: Link) -> bytes:
+    async def _fetch(self, link: Link, size: int) -> bytes:
         """Get a linked picture; it is bought already, so trying again costs nothing."""
         attempt = 1
         while True:
             try:
-                return await self._transport.fetch(link.url)
+                return await self._transport.fetch(link.url, size)
             except APIConnectionError as error:
                 if attempt >= self._policy.max_attempts:
                     # The reply came whole: another one would have to be paid for.
@@ -240,14 +245,6 @@ class Exchange:
             self._gate.failed(turn)
         else:  # the service looked at it, so no limit stood in its way
             self._gate.succeeded(turn)
-
-    def _delay(self, item: Item, error: APIError) -> float | None:
-        delay = retry_delay(error, item.attempts, self._policy, random.random())
-        if delay is not None:
-            self._tell(RetryScheduled(item.request, item.attempts, delay, error))
-            if isinstance(error, RateLimitError):
-                return 0.0  # the gate has closed for everyone, this item included
-        return delay
 
 
 def _asks_for_patience(error: APIStatusError, attempt: int) -> bool:

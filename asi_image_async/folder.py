@@ -42,7 +42,8 @@ def check_folder(folder: Path) -> None:
     """Raises ConfigurationError for what is no folder of a batch."""
     if not (folder / METADATA).is_file():
         raise ConfigurationError(
-            f"{folder} is no folder of a batch: it has no {METADATA}", hint="Name what --out was given."
+            f"{folder} is no folder of a batch: it has no {METADATA}",
+            hint="Name the folder that its pictures went to.",
         )
 
 

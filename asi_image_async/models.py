@@ -106,12 +106,17 @@ class ImageRequest(BaseModel):
     @model_validator(mode="after")
     def _extra_is_json(self) -> ImageRequest:
         if self.model_extra or self.metadata:
+            if _has_set(self.model_extra):  # it would be another request in every process
+                raise ValueError("an extra field has a set in it, which has no order: give a list")
             try:
                 # Read back, as it is written with NaN and Infinity, which are not JSON.
                 from_json(to_json([self.model_extra, self.metadata]), allow_inf_nan=False)
             except (PydanticSerializationError, ValueError) as error:
                 raise ValueError(f"an extra field cannot be written as JSON: {error}") from None
         return self
+
+    def __hash__(self) -> int:
+        return hash((self.prompt, self.size, self.model, self.id))  # of what can be hashed
 
     @classmethod
     def of(cls, prompt: Prompt, /, **fields: Any) -> ImageRequest:
@@ -134,8 +139,16 @@ class ImageRequest(BaseModel):
             raise ConfigurationError(f"not a request: {error}") from None
 
 
+def _has_set(value: object) -> bool:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    return isinstance(value, set | frozenset) or (
+        isinstance(value, list | tuple) and any(map(_has_set, value))
+    )
+
+
 def has_suffix(path: Path) -> bool:
-    """Whether the name ends in one: the end of "v1.5", or of "lens 1.5 wide", is none."""
+    """Whether the name ends in a suffix such as ".jpg": the ".5" of "v1.5" is none."""
     return re.fullmatch(r"\.[A-Za-z][A-Za-z0-9]*", path.suffix) is not None
 
 

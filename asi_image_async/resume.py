@@ -38,7 +38,7 @@ class Resume(AsyncIterator[Several[Asked | Failed]]):
     Of what has a length some are read ahead. Of what has none, and may be made as it is read, one at a time
     is, and looked up by the slot that takes it (`claim`). Where finished ones are found, the next are read
     ahead, twice as many each time, until one is not. What an async iterable gives may have to be waited for,
-    so that is never read ahead.
+    so that is never read ahead. `read` is how many have been read so far.
     """
 
     def __init__(self, prompts: Prompts, journal: Journal, settled: Callable[[Outcome], None]) -> None:
@@ -47,7 +47,7 @@ class Resume(AsyncIterator[Several[Asked | Failed]]):
         self._least_ahead = _TOGETHER if self._most_ahead > 1 and isinstance(prompts, Sized) else 1
         self._journal = journal
         self._settled = settled
-        self._index = 0
+        self.read = 0
         self._ahead = self._least_ahead
         self._end: Exception | None = None
 
@@ -82,9 +82,9 @@ class Resume(AsyncIterator[Several[Asked | Failed]]):
         read: Several[Asked | Failed] = Several()
         try:
             while self._end is None and len(read) < self._ahead:
-                request = to_request(self._index, await anext(self._prompts))
-                read.append(request if isinstance(request, Failed) else Asked(self._index, request))
-                self._index += 1
+                request = to_request(self.read, await anext(self._prompts))
+                read.append(request if isinstance(request, Failed) else Asked(self.read, request))
+                self.read += 1
         except Exception as end:
             self._end = end
         if not read and self._end is not None:

@@ -96,7 +96,9 @@ class Run:
 
     def _report(self, elapsed: float, *, total_is_known: bool) -> RunReport:
         settled = sum(self._counts.values()) - self._counts["total"]
-        complete = settled == self._counts["total"] and (total_is_known or self._resume.ended)
+        # What was read ahead counts, though nobody has pulled it.
+        due = self._counts["total"] if total_is_known else self._resume.read
+        complete = settled == due and (total_is_known or self._resume.ended)
         return RunReport(
             **(self._usage.sums() | self._counts),
             bytes_written=self._bytes_written,

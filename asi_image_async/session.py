@@ -64,9 +64,9 @@ class ImageSession:
     ASI_ONE_BASE_URL, else ASI1_BASE_URL, else https://api.asi1.ai/v1. `max_concurrency`: requests in
     flight at once. `rate_limit`: "3/min", RateLimit(3, per=60), several of these, None for no limit of
     ours, or "auto" to find the limit from what the service refuses. `retry`: a RetryPolicy, or a number
-    of attempts in all. `timeout`: seconds for one attempt, the reply read whole. `max_response_bytes`: the
-    largest reply that is read, unpacked. `http`: an aiohttp session of yours, used and never closed.
-    `observer`: called with every event.
+    of attempts in all. `timeout`: seconds for one attempt, the reply read whole; for each picture that it
+    links to, as long again. `max_response_bytes`: the largest reply that is read, unpacked and with what it
+    links to. `http`: an aiohttp session of yours, used and never closed. `observer`: called with every event.
 
     Raises ConfigurationError for a wrong setting; a missing key is told when the session is entered.
     """
@@ -189,7 +189,7 @@ class ImageSession:
         sent.
         """
         many(prompts)
-        batch = Batch(self._exchange(), self._policy, self._usage)
+        batch = Batch(self._exchange(), self._policy, self._usage, ends_at_first=not return_exceptions)
         with self._draining(batch):
             if not isinstance(prompts, Sequence):
                 prompts = Watched(prompts)

@@ -36,7 +36,8 @@ def check_http(given: aiohttp.ClientSession | None) -> aiohttp.ClientSession | N
 
 def check_observer(given: Observer | None) -> Observer | None:
     """A function to call with every event; one that is async would never be awaited."""
-    if given is not None and (not callable(given) or inspect.iscoroutinefunction(given)):
+    is_async = inspect.iscoroutinefunction(given) or inspect.iscoroutinefunction(type(given).__call__)
+    if given is not None and (not callable(given) or is_async):
         raise ConfigurationError("observer must be an ordinary function", hint="It may start a task.")
     return given
 
@@ -76,6 +77,11 @@ def find_base_url(given: str | None) -> str:
         raise ConfigurationError(
             f"{found!r} is not a base URL",
             hint=f"Write it with its scheme, such as {_DEFAULT_BASE_URL}.",
+        )
+    if url.raw_user is not None or url.raw_password is not None:
+        raise ConfigurationError(
+            f"the base URL of {url.host} has a user or a password in it",
+            hint="Leave it out: what is sent is the API key.",
         )
     if url.scheme == "http" and url.host == URL(_DEFAULT_BASE_URL).host:
         raise ConfigurationError(

@@ -34,7 +34,13 @@ from asi_image_async.errors import (
     RateLimitError,
     ServerError,
 )
-from asi_image_async.events import Event, RequestStarted, RetryScheduled
+from asi_image_async.events import (
+    Event,
+    RequestCancelled,
+    RequestFailed,
+    RequestStarted,
+    RetryScheduled,
+)
 from asi_image_async.exchange import Exchange, Item
 from asi_image_async.runtime.gate import Gate
 from asi_image_async.runtime.pump import Brake, Stopped
@@ -624,6 +630,30 @@ async def test_pictures_and_links_in_one_reply_keep_their_order() -> None:
             assert [image.data for image in (await session.generate("a cat")).images] == [JPEG] * 3
 
 
+async def test_all_that_a_reply_links_to_has_one_bound_and_what_is_beyond_is_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def file(_: web.Request) -> web.Response:
+        return web.Response(body=JPEG + bytes(BOUND // 3))
+
+    async with serving(file=file) as service:
+        linking(service, *["file"] * 5)
+        given = settings() | {"max_response_bytes": BOUND}
+        async with ImageSession(KEY, base_url=service.base_url, **given) as session:
+            assert len((await session.generate("a cat", n=5)).images) == 2
+            assert session.usage.bytes_received < BOUND
+    assert caplog.text.count("larger than 65536 bytes (the picture's link: http://127.0.0.1") == 3
+
+
+async def test_a_reply_that_links_to_hundreds_of_pictures_is_none() -> None:
+    async with serving() as service:
+        linking(service, *["file"] * 101)
+        async with ImageSession(KEY, base_url=service.base_url, **settings()) as session:
+            with pytest.raises(InvalidResponseError, match="links to more than 100 pictures") as raised:
+                await session.generate("a cat")
+    assert raised.value.maybe_billed
+
+
 # --- the exchange by itself
 
 
@@ -741,6 +771,34 @@ async def test_an_item_says_whether_it_was_out_when_it_was_cancelled(service: Se
         await asyncio.gather(*calls, return_exceptions=True)
     assert all(one.in_flight for one in out)
     assert not any(one.in_flight for one in waiting)
+
+
+async def test_what_is_given_up_before_it_has_a_connection_was_not_billed() -> None:
+    events: list[Event] = []
+    with full_backlog() as base_url:
+        async with ImageSession(KEY, base_url=base_url, observer=events.append) as session:
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await session.generate("a cat")
+            assert session.usage.billed_at_most == 0
+    assert [type(event) for event in events] == [RequestStarted, RequestCancelled]
+
+
+async def test_a_retry_that_a_brake_forbids_is_not_told(service: Service) -> None:
+    service.says(lambda: reply({}, 500))
+    events: list[Event] = []
+    async with exchange(service.base_url, RetryPolicy()) as asking:
+        brake = Brake()
+
+        def tell(event: Event) -> None:
+            events.append(event)
+            if isinstance(event, RequestFailed):
+                brake.pull()
+
+        asking._tell = tell
+        with pytest.raises(Stopped):
+            await asking.ask(item(), brake)
+    assert [type(event) for event in events] == [RequestStarted, RequestFailed]
 
 
 # --- all of it together

@@ -117,6 +117,18 @@ async def test_parquet_has_a_column_of_the_narrowest_kind_for_each_name(folder: 
     assert table.column("deep").to_pylist() == [None, None, None, '{"a": [1]}']
 
 
+async def test_a_column_that_is_named_image_is_kept_beside_the_pictures(folder: Path, tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    with open(folder / "metadata.jsonl", "r+", encoding="utf-8") as file:
+        lines = [json.loads(line) | {"image": f"ref{number}.png"} for number, line in enumerate(file)]
+        file.seek(0)
+        file.writelines(json.dumps(line) + "\n" for line in lines)
+    export_folder(folder, "parquet", tmp_path / "out.parquet")
+    table = parquet.read_table(tmp_path / "out.parquet")
+    assert table.column("given_image").to_pylist() == [f"ref{number}.png" for number in range(4)]
+    assert all(picture["bytes"] for picture in table.column("image").to_pylist())
+
+
 async def test_webdataset_reads_each_picture_with_its_line(folder: Path, loaded: Any, tmp_path: Path) -> None:
     exported = export_folder(folder, "webdataset", tmp_path / "shards")
     assert [file.name for file in exported.files] == ["pictures-000000.tar"]
@@ -137,6 +149,9 @@ async def test_shards_are_cut_and_named_after_the_path(
     monkeypatch.setattr("asi_image_async.export.shards._MOST_SAMPLES", 3)
     exported = export_folder(folder, "webdataset", tmp_path / "foxes.tar")
     assert [file.name for file in exported.files] == ["foxes-000000.tar", "foxes-000001.tar"]
+    monkeypatch.setattr("asi_image_async.export.shards._MOST_SAMPLES", 10)
+    export_folder(folder, "webdataset", tmp_path / "foxes.tar")  # in one: nobody is to read the old second
+    assert [file.name for file in tmp_path.glob("*.tar")] == ["foxes-000000.tar"]
 
 
 async def test_csv_has_a_row_for_each_picture(folder: Path, tmp_path: Path) -> None:

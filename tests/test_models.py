@@ -177,3 +177,15 @@ async def test_a_picture_is_not_saved_beside_a_folder_of_that_name(
     with pytest.raises(IsADirectoryError):
         await Image(b"x", "image/jpeg", ".jpg", 1, 1).save(name)
     assert sorted(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+def test_equal_requests_have_one_hash_and_are_one_key() -> None:
+    made = {ImageRequest(prompt="a", metadata={"n": [1]}): 1}
+    assert made[ImageRequest(prompt="a", metadata={"n": [1]})] == 1
+    assert ImageRequest(prompt="a", metadata={"n": [2]}) not in made
+
+
+@pytest.mark.parametrize("extra", [{"a", "b"}, {"deep": [{"a"}]}])
+def test_a_set_which_has_no_order_is_refused(extra: object) -> None:
+    with pytest.raises(ConfigurationError, match="give a list"):
+        ImageRequest.of("a fox", tags=extra)

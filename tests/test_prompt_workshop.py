@@ -146,3 +146,9 @@ def test_a_template_that_is_none_is_told_before_anything_is_made(
         expand(template, **values)  # type: ignore[arg-type]
     assert words in str(told.value)
     assert told.value.hint
+
+
+@pytest.mark.parametrize("name", ["size", "model"])
+def test_a_name_of_a_template_that_is_a_setting_is_told(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="has the name of a setting"):
+        expand(f"a {{{name}}} fox", **{name: ["big"]})  # type: ignore[arg-type]

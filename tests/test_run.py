@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from asi_image_async.errors import (
     SinkError,
 )
 from asi_image_async.events import ImageNotStored, ImageStored, OutcomeReady
-from asi_image_async.runtime.journal import Journal, State
+from asi_image_async.runtime.journal import Claim, Journal, State
 from asi_image_async.runtime.journal.summary import read_summary
 
 pytestmark = pytest.mark.anyio
@@ -380,6 +380,38 @@ async def test_a_drained_run_that_waits_for_its_turn_says_so(
         asyncio.get_running_loop().call_later(0.2, asker.drain)
         report = await asker.run(kind(["a", "b", "c"]), MemorySink())
     assert (report.succeeded, report.ok, report.drained) == (1, False, True)
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+async def test_an_http_session_that_is_closed_ends_the_run_with_a_report_and_nothing_spent_for_it(
+    service: Service, journal: Path, kind: Callable[[list[str]], Iterable[str]]
+) -> None:
+    http = aiohttp.ClientSession()
+
+    async def store(_: Generation) -> None:
+        await http.close()
+
+    prompts = ["a", "b", "c"]
+    async with ImageSession(KEY, base_url=service.base_url, http=http, max_concurrency=1) as asker:
+        report = await asker.run(kind(prompts), store, journal=journal, max_images=10)
+    assert (report.succeeded, report.failed, type(report.stopped_by)) == (1, 0, ConfigurationError)
+    assert read_summary(journal).spent == 1
+
+
+async def test_a_run_that_is_drained_while_it_looks_finished_prompts_up_is_not_all_done(
+    session: ImageSession, journal: Path
+) -> None:
+    prompts = [str(number) for number in range(60)]
+    await session.run(prompts, MemorySink(), journal=journal)
+
+    class Draining(Journal):
+        async def claim_all(self, request_digests: Sequence[bytes]) -> list[Claim]:
+            if len(request_digests) > 8:
+                session.drain()
+            return await super().claim_all(request_digests)
+
+    report = await session.run(iter(prompts), MemorySink(), journal=Draining(journal))
+    assert (report.ok, report.drained) == (False, True)
 
 
 @pytest.mark.parametrize("kind", [list, iter])

@@ -34,6 +34,13 @@ from asi_image_async.errors import (
 from asi_image_async.events import RequestCancelled, RequestStarted, RequestSucceeded, RetryScheduled
 
 pytestmark = pytest.mark.anyio
+
+
+class AsyncCall:
+    async def __call__(self, _: object) -> None:
+        """Nobody would await this."""
+
+
 QUICK = RetryPolicy(backoff=0.001)
 
 
@@ -115,6 +122,7 @@ async def test_a_key_that_cannot_be_one_is_refused_without_being_shown(key: str)
         {"base_url": "api.asi1.ai/v1"},
         {"base_url": "ftp://api.asi1.ai"},
         {"base_url": "https://"},
+        {"base_url": "https://me:word@api.example/v1"},
         {"base_url": "http://api.asi1.ai/v1"},  # which would send the key unencrypted
         {"max_response_bytes": 0},
         {"api_key": 5},
@@ -122,6 +130,7 @@ async def test_a_key_that_cannot_be_one_is_refused_without_being_shown(key: str)
         {"http": "nope"},
         {"observer": 5},
         {"observer": asyncio.sleep},
+        {"observer": AsyncCall()},
     ],
 )
 def test_a_wrong_setting_is_told_at_once(settings: dict[str, object]) -> None:
@@ -277,6 +286,17 @@ async def test_gather_raises_the_first_error_and_cancels_the_rest(
     service.answer = answer
     with pytest.raises(BadRequestError):
         await asyncio.wait_for(session.gather(["a", "b", "c"]), 5)
+
+
+async def test_a_refused_key_ends_a_gather_at_once(service: Service, session: ImageSession) -> None:
+    async def answer(number: int, request: web.Request) -> web.Response:
+        if (await request.json())["prompt"] == "slow":
+            await asyncio.sleep(60)
+        return reply({"message": "no"}, 401)
+
+    service.answer = answer
+    with pytest.raises(AuthenticationError):
+        await asyncio.wait_for(session.gather(["slow", "b"]), 10)
 
 
 async def test_gather_can_put_errors_in_their_places(service: Service, session: ImageSession) -> None:
@@ -454,6 +474,15 @@ async def test_a_closed_http_session_is_named(service: Service) -> None:
     async with ImageSession(KEY, base_url=service.base_url, http=http) as session:
         with pytest.raises(ConfigurationError, match="not open"):
             await session.generate("a cat")
+
+
+async def test_an_http_session_with_an_auth_of_its_own_is_refused_by_name(service: Service) -> None:
+    with pytest.warns(DeprecationWarning, match="auth"):
+        http = aiohttp.ClientSession(auth=aiohttp.BasicAuth("me", "word"), base_url=service.base_url + "/")
+    async with http, ImageSession(KEY, base_url=service.base_url, http=http) as session:
+        with pytest.raises(ConfigurationError, match="cannot send this"):
+            await session.generate("a cat")
+    assert service.bodies == []
 
 
 @pytest.mark.parametrize("beside", [{"size": "512x512"}, {"model": "asi1"}, {"seed": 7}])

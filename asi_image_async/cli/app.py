@@ -108,12 +108,16 @@ def batch(
     ] = None,
     stop_on_quota: Annotated[
         bool,
-        typer.Option("--stop-on-quota", help="End where a rate would make it wait for over five minutes."),
+        typer.Option(
+            "--stop-on-quota",
+            help="Stop, rather than wait, where a --rate leaves nothing to ask for over five minutes.",
+        ),
     ] = False,
     no_resend_unknown: Annotated[
         bool,
         typer.Option(
-            "--no-resend-unknown", help="Leave out what an earlier run may have been billed for in vain."
+            "--no-resend-unknown",
+            help="Leave out what an earlier run may have paid for without getting a picture.",
         ),
     ] = False,
     dry_run: Annotated[

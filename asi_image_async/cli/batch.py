@@ -67,7 +67,7 @@ def batch(options: BatchOptions) -> int:
     options.service.session()  # a wrong option is told before anything else is done
     if options.max_cost is not None and not options.price:
         raise ConfigurationError(
-            "--max-cost needs --price", hint="Say what one image costs, in the same money."
+            "--max-cost needs a --price above 0", hint="Say what one image costs, in the same money."
         )
     affordable = budget(None, options.max_cost, options.price)
     destination = Destination(options.out, emulate=options.service.emulate, recipe=options.recipe)

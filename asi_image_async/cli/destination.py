@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from ..errors import ConfigurationError, SinkError
-from ..folder import STATE, journal_path
+from ..folder import METADATA, STATE, journal_path
 from ..runtime.journal.summary import find_missing
 from ..sinks import open_sink
 from ..sinks.disk import DiskSink
@@ -49,6 +49,11 @@ def _names(folder: str | Path) -> Iterator[str]:
         raise SinkError(f"cannot look into {folder}: {error.strerror or error}") from error
 
 
+def _has_lines(folder: Path) -> bool:
+    metadata = folder / METADATA
+    return metadata.is_file() and metadata.stat().st_size > 0
+
+
 class Destination:
     """A folder that pictures go to; `name` is as the user wrote it. Raises ConfigurationError for none.
 
@@ -74,7 +79,9 @@ class Destination:
                 hint="Choose a folder that can be written to.",
             )
         drawings = self._marker.exists()
-        if drawings == self._emulate or not (drawings or self.journal.exists()):
+        # A run in Python may have its journal elsewhere.
+        pictures = not drawings and (self.journal.exists() or _has_lines(self.folder))
+        if drawings == self._emulate or not (drawings or pictures):
             return
         if drawings:
             raise ConfigurationError(

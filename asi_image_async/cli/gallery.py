@@ -72,7 +72,9 @@ def _make(voice: Voice, folder: str, output: str | None, *, quiet: bool) -> Gall
 
 def _watch(folder: Path, port: int) -> int:
     if not folder.is_dir():
-        raise ConfigurationError(f"there is no folder {folder}", hint="Name what --out was given.")
+        raise ConfigurationError(
+            f"there is no folder {folder}", hint="Name the folder that its pictures went to."
+        )
     try:
         run_loop(_serve(folder, port))
     except OSError as error:

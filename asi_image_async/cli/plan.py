@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import islice, tee
 
 from ..core.naming import digest
+from ..core.usage import images_asked
 from ..models import ImageRequest
 from ..policies import RateLimit
 from ..progress.forecast import seconds_at_least
 from ..progress.spans import span
 from ..runtime.journal import State
-from ..runtime.journal.summary import count_states, read_sends, read_summary
+from ..runtime.journal.summary import read_sends, read_states, read_summary
 from .destination import Destination
 from .service import ServiceOptions
 from .sources import FirstFew
@@ -52,30 +54,36 @@ def make_plan(
     affordable: int | None = None,
 ) -> Plan:
     """Look at every request and at the journal, without holding it. Raises JournalError."""
-    states = count_states(destination.journal, map(digest, prompts))
-    done, unknown = states[State.DONE], states[State.UNKNOWN]
-    to_ask = len(prompts) - done - (0 if again else unknown)
-    beyond = 0
+    journal = destination.journal
+    room = math.inf
     if affordable is not None:
-        journal = destination.journal
-        spent = read_summary(journal, failures=0).spent if journal.is_file() else 0
-        beyond = max(0, to_ask - max(0, affordable - spent))
+        room = affordable - (read_summary(journal, failures=0).spent if journal.is_file() else 0)
+    done = unknown = to_ask = beyond = 0
+    requests, digests = tee(prompts)
+    for request, state in zip(requests, read_states(journal, map(digest, digests)), strict=True):
+        done += state is State.DONE
+        unknown += state is State.UNKNOWN
+        if state is State.DONE or (state is State.UNKNOWN and not again):
+            continue
+        if beyond or images_asked(request) > room:  # a run ends at the first that there is no room for
+            beyond += 1
+        else:
+            room -= images_asked(request)
+            to_ask += 1
     sizes, models, sent, kept = _kinds(prompts)
     return Plan(
         destination=destination.name,
         form=prompts.form,
         prompts=len(prompts),
         done=done,
-        to_ask=to_ask - beyond,
+        to_ask=to_ask,
         beyond_budget=beyond,
         maybe_billed=unknown,
         sizes=dict(sizes.most_common(_KINDS)),
         models=dict(models.most_common(_KINDS)),
         sent=tuple(sent),
         kept=tuple(kept),
-        seconds_at_least=seconds_at_least(
-            to_ask - beyond, limits, sends=read_sends(destination.journal), now=time.time()
-        ),
+        seconds_at_least=seconds_at_least(to_ask, limits, sends=read_sends(journal), now=time.time()),
     )
 
 
@@ -103,7 +111,7 @@ def tell_plan(plan: Plan, service: ServiceOptions, *, json: bool) -> None:
         ("would ask for", f"{plan.to_ask}{_drawings(plan.to_ask) if service.emulate else ''}"),
         ("beyond budget", f"{plan.beyond_budget}" if plan.beyond_budget else ""),
         (
-            "may be billed",
+            "maybe billed",
             f"{plan.maybe_billed} of an earlier run, without a picture" if plan.maybe_billed else "",
         ),
         ("destination", visible(plan.destination)),

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from ..errors import ConfigurationError
 from ..models import ImageRequest
-from ..prompts import Expansion, PromptFile, read_prompts
+from ..prompts import Expansion, PromptFile, names_in, read_prompts
 
 __all__ = ["FirstFew", "Requests", "find_requests"]
 
@@ -67,6 +67,9 @@ def find_requests(
     values = dict(map(_values, sets))
     if len(values) < len(sets):
         raise ConfigurationError("--set gives a name twice", hint=_SET_HINT)
+    for name in names_in(template):
+        if name not in values:
+            raise ConfigurationError(f"the template's {{{name}}} has no values", hint=_SET_HINT)
     return Expansion(template, values, **given)
 
 

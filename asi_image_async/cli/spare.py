@@ -25,7 +25,8 @@ class Spare:
     def __str__(self) -> str:
         count = self.saved + self.lost
         one = count == 1
-        where = f"{'it is' if one else f'{self.saved} of them are'} in {visible(self.folder or '')}"
+        of_them = f"{self.saved} of them {'is' if self.saved == 1 else 'are'}"
+        where = f"{'it is' if one else of_them} in {visible(self.folder or '')}"
         return (
             f"{count} {'was' if one else 'were'} bought and could not be stored:"
             f" {where if self.saved else 'there was no room elsewhere either'};"

@@ -51,7 +51,7 @@ def _tell(summary: JournalSummary, missing: Missing, reasons: list[dict[str, Any
     parts = [f"{summary.done} done", f"{summary.failed} failed"]
     if summary.unknown:
         parts.append(f"{summary.unknown} unknown (may have been billed without a picture)")
-    parts.append("nobody knows how many left" if summary.left is None else f"{summary.left} left")
+    parts.append("how many are left is not known" if summary.left is None else f"{summary.left} left")
     if summary.earlier:
         parts.append(f"and {summary.earlier} of other lists")
     print_line(", ".join(parts))

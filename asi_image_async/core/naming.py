@@ -6,8 +6,9 @@ import base64
 import hashlib
 import re
 import unicodedata
+from typing import Any
 
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
 from ..models import Generation, ImageRequest
 
@@ -28,9 +29,16 @@ def digest(request: ImageRequest) -> bytes:
 
     `id` and `metadata` take no part: they are not sent, so they make no other picture.
     """
-    extra = sorted((request.model_extra or {}).items())
-    material = to_json([request.prompt, request.size, request.model, extra])
+    extra = request.model_extra and _in_order(from_json(to_json(request.model_extra)))
+    material = to_json([request.prompt, request.size, request.model, list((extra or {}).items())])
     return hashlib.blake2b(material, digest_size=16).digest()
+
+
+def _in_order(value: Any) -> Any:
+    """The same JSON with the names of every object in order: to a service their order means nothing."""
+    if isinstance(value, dict):
+        return {name: _in_order(value[name]) for name in sorted(value)}
+    return [_in_order(each) for each in value] if isinstance(value, list) else value
 
 
 def item_key(request_digest: bytes, occurrence: int) -> bytes:

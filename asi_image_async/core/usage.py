@@ -21,7 +21,7 @@ from ..models import ImageRequest
 __all__ = ["Usage", "images_asked"]
 
 _LATENCIES_KEPT = 2048
-_MOST_IMAGES = 1e9  # of one request: what says more says nothing, and sums of it have to be kept
+_MOST_IMAGES = 1e9  # a larger `n` is nonsense, and the journal must be able to store the sum
 
 
 class Usage:
@@ -64,7 +64,7 @@ class Usage:
                 self.throttled += isinstance(error, APIStatusError) and error.status == 429
                 self.billed_at_most += images_asked(event.request) if error.maybe_billed else 0
             case RequestCancelled():
-                self.billed_at_most += images_asked(event.request)
+                self.billed_at_most += images_asked(event.request) if event.maybe_billed else 0
             case RetryScheduled(error=error):
                 self.retries_by_reason[_reason(error)] += 1
 

@@ -41,7 +41,11 @@ def write_parquet(folder: Path, lines: Lines, path: Path) -> Exported:
         raise ConfigurationError(
             "Parquet needs pyarrow", hint="Install it: pip install 'asi_image_async[parquet]'."
         ) from None
-    kinds = {name: kind for name, kind in _survey(lines).items() if name != _IMAGE}
+    found = _survey(lines)
+    given = f"given_{_IMAGE}"  # for a column of the user's that has this name too
+    while given in found:
+        given = f"given_{given}"
+    kinds = {given if name == _IMAGE else name: kind for name, kind in found.items()}
     # How `datasets` knows a column of pictures: its features, in the file's own metadata.
     features = {name: {"_type": "Value", "dtype": _DTYPES[kind]} for name, kind in kinds.items()}
     known = json.dumps({"info": {"features": {_IMAGE: {"_type": "Image"}, **features}}})
@@ -50,7 +54,8 @@ def write_parquet(folder: Path, lines: Lines, path: Path) -> Exported:
     schema = pa.schema([pa.field(_IMAGE, picture), *columns], metadata={"huggingface": known})
     with replacing(path) as place, parquet.ParquetWriter(place, schema) as writer:
         for group in _groups(iter(lines)):
-            writer.write_table(pa.table(_table(folder, group, kinds), schema=schema))
+            rows = [{given if name == _IMAGE else name: line[name] for name in line} for line in group]
+            writer.write_table(pa.table(_table(folder, rows, kinds), schema=schema))
     return Exported(len(lines), (path,))
 
 

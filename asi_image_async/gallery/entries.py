@@ -15,6 +15,7 @@ from ..runtime.journal.summary import read_summary
 __all__ = ["Entries", "Entry", "find_failures", "find_filters", "read_entries", "to_entry"]
 
 Entry = dict[str, Any]
+_Choice = str | int | float
 
 # A page of more would no longer be quick.
 _MOST = 20_000
@@ -63,31 +64,34 @@ def find_failures(journal: Path) -> list[Entry]:
 
 def find_filters(entries: Sequence[Entry]) -> list[dict[str, Any]]:
     """What there is to choose from: size, model and status, and the columns of the list with few values."""
-    own: dict[str, Counter[str]] = {"size": Counter(), "model": Counter(), "status": Counter()}
-    columns: dict[str, Counter[str]] = {}
+    own: dict[str, Counter[_Choice]] = {"size": Counter(), "model": Counter(), "status": Counter()}
+    columns: dict[str, Counter[_Choice]] = {}
     for entry in entries:
         for name, counts in own.items():
-            counts[_text(entry.get(name))] += 1
+            counts[_choice(entry.get(name))] += 1
         for name, value in entry.get("columns", {}).items():
             counts = columns.setdefault(name, Counter())
             if len(counts) <= _MOST_VALUES and not isinstance(value, dict | list):
-                counts[_text(value)] += 1
+                counts[_choice(value)] += 1
     for counts in columns.values():
         if counts.total() < len(entries):
             counts[""] += 1  # those without
     return [
-        {"name": name, "own": table is own, "values": sorted(counts)}
+        {"name": name, "own": table is own, "values": sorted(counts, key=str)}
         for table in (own, columns)
         for name, counts in table.items()
-        if 2 <= len(counts) <= _MOST_VALUES and max(map(len, counts)) <= 80
+        if 2 <= len(counts) <= _MOST_VALUES and max(len(str(value)) for value in counts) <= 80
     ]
 
 
-def _text(value: object) -> str:
-    """As the page's script would write it."""
+def _choice(value: Any) -> _Choice:
+    """What the page's script writes in one way is one choice: 7 and 7.0 are, and true is not 1."""
     if value is None:
         return ""
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    is_whole = isinstance(value, float) and value.is_integer()
+    return int(value) if is_whole else value
 
 
 def to_entry(line: dict[str, Any]) -> Entry:

@@ -41,20 +41,21 @@ class _Watch:
         await response.prepare(request)
         with suppress(ConnectionResetError):  # the page was closed
             while True:
-                for entry in await asyncio.to_thread(self._new, tail):
+                for end, entry in await asyncio.to_thread(self._new, tail):
                     data = to_json(entry, inf_nan_mode="null")
-                    await response.write(b"id: %d\ndata: %b\n\n" % (tail.end, data))
+                    await response.write(b"id: %d\ndata: %b\n\n" % (end, data))
                 await response.write(b":\n\n")
                 await asyncio.sleep(_LOOK_EVERY)
         return response
 
-    def _new(self, tail: Tail) -> list[Entry]:
-        entries = [to_entry(line) for line in tail]
-        names = [entry["file"] for entry in entries]
+    def _new(self, tail: Tail) -> list[tuple[int, Entry]]:
+        """The lines that have come, each with where it ends."""
+        entries = [(tail.end, to_entry(line)) for line in tail]
+        names = [entry["file"] for _, entry in entries]
         there = make_thumbnails(self._folder, names, self._folder / THUMBNAILS)
         return [
-            entry | ({"thumbnail": f"{entry['file']}.jpg"} if entry["file"] in there else {})
-            for entry in entries
+            (end, entry | ({"thumbnail": f"{entry['file']}.jpg"} if entry["file"] in there else {}))
+            for end, entry in entries
         ]
 
     def files(self, folder: Path) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -87,7 +87,7 @@ class Progress:
                 self.in_flight -= 1
             case RequestCancelled():
                 self.in_flight -= 1
-                self.unknown += 1
+                self.unknown += event.maybe_billed
             case ImageStored(receipt=receipt):
                 self._stored += 1
                 self._storing -= 1

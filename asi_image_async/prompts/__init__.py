@@ -16,9 +16,9 @@ from ..errors import ConfigurationError
 from ..models import ImageRequest
 from .lines import MAX_LINE_BYTES, BadLines, Problems, numbered_lines
 from .rows import is_quoted, rows
-from .template import Expansion, expand
+from .template import Expansion, expand, names_in
 
-__all__ = ["BadLines", "Expansion", "PromptFile", "expand", "read_prompts"]
+__all__ = ["BadLines", "Expansion", "PromptFile", "expand", "names_in", "read_prompts"]
 
 MAX_STDIN_BYTES = 8 * 2**30  # on disk: ten million long prompts fit, and `yes |` comes to an end
 # An object or a text of JSON as a line has it; or a list, which is told that it is none.

@@ -23,6 +23,10 @@ def expand(
     Which values made a prompt is kept in its `metadata`. `{{` and `}}` stand for braces. Raises
     ConfigurationError for a template that is none, and where its names and `values` do not agree.
     """
+    if taken := {"size", "model"} & set(names_in(template)):
+        raise ConfigurationError(
+            f"{{{min(taken)}}} in the template has the name of a setting", hint="Give it another name."
+        )
     return Expansion(template, values, size=size, model=model)
 
 
@@ -49,7 +53,7 @@ class Expansion:
             if not texts.get(name):
                 raise ConfigurationError(
                     f"the template's {{{name}}} has no values",
-                    hint=f"Say what it may be: {name}=... (on the command line --set).",
+                    hint=f'Say what it may be: {name}=["this", "that"].',
                 )
         for name in texts:
             if name not in names:

@@ -25,6 +25,8 @@ _WORTH_TELLING = 0.2
 _CATCH_UP = 0.005
 # How much later than its time a shared slot may be used, in seconds: less than any margin.
 _SLOT_LASTS = 0.005
+# How long it may take to tell the others that the service said no, in seconds.
+_PATIENCE = 5.0
 
 
 class Gate:
@@ -112,7 +114,8 @@ class Gate:
         self._tell(Throttled(pause))
         self._look_again()
         for limiter in self._shared:
-            await limiter.penalize(pause)
+            with anyio.move_on_after(_PATIENCE):  # the others may meet it too; here the gate is closed
+                await limiter.penalize(pause)
         return pause
 
     async def _turn(self, since: float) -> Turn:
@@ -148,7 +151,7 @@ class Gate:
                 f"not sent, as the service has asked for a wait of {left:.0f} s",
                 status=429,
                 retry_after=left,
-                hint="Ask again then, or raise RetryPolicy(max_wait=).",
+                hint="Ask again after that, or allow longer waits: RetryPolicy(max_wait=...).",
             )
 
     async def _reserve(self) -> None:

@@ -7,6 +7,7 @@ import random
 import signal
 import sys
 from asyncio.subprocess import Process
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from asi_image_async.core.naming import digest
 from asi_image_async.errors import BudgetExceededError
 from asi_image_async.models import ImageRequest
 from asi_image_async.runtime.journal import Journal, State
-from asi_image_async.runtime.journal.summary import count_states, read_summary
+from asi_image_async.runtime.journal.summary import read_states, read_summary
 
 pytestmark = [
     pytest.mark.anyio,
@@ -75,7 +76,7 @@ class Killer:
         assert self.done <= done <= len(pictures) <= done + WIDTH
         different = set(asked)
         digests = [digest(ImageRequest(prompt=prompt)) for prompt in different]
-        finished = count_states(journal, digests)[State.DONE]
+        finished = Counter(read_states(journal, digests))[State.DONE]
         self.bought_again += len(asked) - len(different) + finished - (done - self.done)
         self.most_in_flight = max(self.most_in_flight, len(different) - finished)
         self.done = done

@@ -320,6 +320,20 @@ def test_drawings_and_pictures_of_the_service_never_mix(
 
 
 @quick
+def test_a_folder_that_a_program_has_filled_is_not_drawn_into(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    asi_image("batch", prompts, "--out", "bought", "--size", "64x64")
+    Path("bought/.asi-image/journal.sqlite").rename(
+        "elsewhere.sqlite"
+    )  # where a program may have its journal
+    before = files(Path("bought"))
+    ended = asi_image("batch", prompts, "--out", "bought", "--size", "64x64", "--emulate")
+    assert (ended.status, "would mix drawings" in ended.err) == (2, True)
+    assert files(Path("bought")) == before
+
+
+@quick
 def test_a_dry_run_says_what_would_be_asked_and_sends_and_writes_nothing(
     asi_image: Run, asi_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -454,7 +468,7 @@ def test_a_budget_ends_the_batch_with_4_and_the_same_line_buys_nothing_more(
 def test_a_budget_without_a_price_is_wrong_usage(asi_image: Run, prompts: Path) -> None:
     ended = asi_image("batch", prompts, "--out", "out", "--max-cost", "5")
     assert ended.status == 2
-    assert "--max-cost needs --price" in ended.err
+    assert "--max-cost needs a --price above 0" in ended.err
 
 
 @quick
@@ -480,6 +494,15 @@ def test_a_dry_run_knows_what_the_budget_leaves(
     asi_image(*line)
     assert asi_image(*line, "--dry-run", "--json").json["to_ask"] == 0
     assert asi_emulator.requests == 2
+
+
+@quick
+def test_a_dry_run_counts_pictures_not_prompts_against_a_budget(asi_image: Run) -> None:
+    Path("p.csv").write_text("prompt,n\na,4\nb,4\nc,4\n")
+    for price, to_ask in (("1", 1), ("0.5", 2), ("5", 0)):
+        line = ("batch", "p.csv", "--out", "out", "--max-cost", "5", "--price", price)
+        plan = asi_image(*line, "--dry-run", "--json").json
+        assert (plan["to_ask"], plan["beyond_budget"]) == (to_ask, 3 - to_ask)
 
 
 @quick

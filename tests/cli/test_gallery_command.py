@@ -65,4 +65,4 @@ def test_a_folder_that_is_none_is_told_with_what_to_do(asi_image: Run) -> None:
     for arguments in (("gallery", "nowhere"), ("gallery", "nowhere", "--watch")):
         ended = asi_image(*arguments)
         assert ended.status == 2
-        assert "hint: Name what --out was given." in ended.err
+        assert "hint: Name the folder that its pictures went to." in ended.err

@@ -167,3 +167,10 @@ def test_keys_and_names_are_the_same_in_every_process_and_in_every_release() -> 
     )
     there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert there.stdout.strip() == ascii(expected)
+
+
+def test_the_order_of_names_in_an_object_makes_no_other_request() -> None:
+    one = ImageRequest(prompt="a fox", style={"a": [{"x": 1, "y": 2.0}], "b": 2}, seed=1)  # type: ignore[call-arg]
+    same = ImageRequest(prompt="a fox", seed=1, style={"b": 2, "a": [{"y": 2.0, "x": 1}]})  # type: ignore[call-arg]
+    other = ImageRequest(prompt="a fox", style={"a": [{"x": 1, "y": 3.0}], "b": 2}, seed=1)  # type: ignore[call-arg]
+    assert digest(one) == digest(same) != digest(other)

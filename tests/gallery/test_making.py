@@ -24,11 +24,17 @@ def test_of_a_name_that_comes_again_the_last_line_counts(fill: Fill) -> None:
     assert [entry["prompt"] for entry in read_entries(folder).pictures] == ["last"]
 
 
+def test_what_the_page_writes_in_one_way_is_one_choice() -> None:
+    values = [7, 7.0, 1e-05, True, 1, None]
+    entries = [{"size": "s", "model": "m", "status": "done", "columns": {"v": value}} for value in values]
+    assert find_filters(entries) == [{"name": "v", "own": False, "values": ["", 1, 1e-05, 7, "true"]}]
+
+
 def test_a_column_of_many_values_is_no_filter() -> None:
     entries = [
         {"size": "s", "model": "m", "status": "done", "columns": {"no": n, "odd": n % 2}} for n in range(100)
     ]
-    assert find_filters(entries) == [{"name": "odd", "own": False, "values": ["0", "1"]}]
+    assert find_filters(entries) == [{"name": "odd", "own": False, "values": [0, 1]}]
 
 
 def test_where_no_thumbnail_can_be_written_there_is_none(tmp_path: Path) -> None:

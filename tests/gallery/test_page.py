@@ -65,7 +65,7 @@ def test_filters_are_for_size_model_and_columns_of_few_values(page: Any, fill: F
         {"prompt": "one", "Category": "Animals", "size": "1792x1024", "n": 1},
         {"prompt": "two", "Category": "Vehicles", "n": 2, "flag": True},
         {"prompt": "three", "Category": "Animals", "model": "other", "n": 2, "flag": False},
-        {"prompt": "four", "number": 1.5, "note": {"deep": 1}},
+        {"prompt": "four", "number": 7.0, "note": {"deep": 1}},
     ]
     opened(page, fill(*lines))
     names = [text.split()[0] for text in page.locator("#filters label").all_inner_texts()]
@@ -80,6 +80,9 @@ def test_filters_are_for_size_model_and_columns_of_few_values(page: Any, fill: F
     page.get_by_label("Category").select_option("all")
     page.get_by_label("flag").select_option("true")
     assert prompts(page) == ["two"]
+    page.get_by_label("flag").select_option("all")
+    page.get_by_label("number").select_option("7")
+    assert prompts(page) == ["four"]
 
 
 async def fail_some(folder: Path) -> None:

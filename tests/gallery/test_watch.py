@@ -61,6 +61,8 @@ async def test_what_comes_after_the_page_is_told_once_and_carries_on_where_a_rea
             assert (await next_event(events))[1]["prompt"] == "came later"
         async with http.get(f"{address}events", headers={"Last-Event-ID": str(place)}) as events:
             assert (await next_event(events))[1]["prompt"] == "came later"
+        async with http.get(f"{address}events?since={data['end']}") as events:  # both at once
+            assert (await next_event(events))[0] == place
         for path in ("pictures/b.jpg", "thumbnails/b.jpg.jpg"):
             async with http.get(address + path) as reply:
                 assert (reply.status, reply.content_type) == (200, "image/jpeg")

@@ -179,6 +179,19 @@ def test_a_limit_that_others_keep_too_is_asked_for_every_request_and_told_of_ref
     assert limiter.penalties == [pytest.approx(9.0, abs=1.0)]
 
 
+def test_a_shared_limit_that_cannot_be_told_of_a_refusal_holds_nobody_up() -> None:
+    class Deaf(Together):
+        async def penalize(self, seconds: float) -> None:
+            await anyio.sleep_forever()
+
+    async def main() -> float:
+        door = Gate([], 100, lambda _: None, [Deaf()])
+        await door.refused(await door.enter(), 9.0)
+        return anyio.current_time()
+
+    assert on_a_fake_clock(main()) < 10
+
+
 def test_a_shared_slot_that_was_waited_for_in_vain_is_the_next_ones() -> None:
     limiter = Together()
 

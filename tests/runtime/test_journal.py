@@ -547,10 +547,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 
 async def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    (tmp_path / "folder").mkdir()
     places = [
         tmp_path / "file" / "journal",
-        tmp_path / "folder",
         Path("/proc/asi/journal"),
         tmp_path / "a\0b",
     ]
@@ -559,6 +557,13 @@ async def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:
             async with asyncio.timeout(10):
                 await Journal(place).__aenter__()
         assert "can be written" in error.value.hint
+
+
+async def test_a_folder_in_its_place_is_told_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(JournalError, match="it is a folder"):
+        await Journal(tmp_path / "folder").__aenter__()
+    assert os.listdir(tmp_path) == ["folder"]
 
 
 async def test_one_that_was_taken_away_while_in_use_says_so_and_brought_back_it_knows_all(

@@ -21,6 +21,8 @@ __all__ = ["Link", "Reply", "encode_request", "read_reply"]
 _NAMES = ("b64_json", "base64", "b64", "image_url", "url", "image")
 # A reply is a few fields and long texts. One with more commas would take many times its size in memory.
 _MOST_COMMAS = 10_000
+# Each is fetched, one after another, and holds the place of a request meanwhile. OpenAI's form gives 10.
+_MOST_LINKS = 100
 # What is not quite JSON takes up to 16 times its size. Pictures that were decoded as they came do not count.
 _LARGEST_LENIENT = 8 * 2**20
 
@@ -85,6 +87,10 @@ def _read(body: bytes, request_id: str | None, decoded: Mapping[str, Picture]) -
             "the reply has no picture" + (f": {said}" if said else ""),
             hint="The service may have refused the prompt: change it.",
             body=excerpt(body),
+        )
+    if len(found) > _MOST_LINKS and sum(isinstance(each, Link) for each in found) > _MOST_LINKS:
+        raise InvalidResponseError(
+            f"the reply links to more than {_MOST_LINKS} pictures", maybe_billed=True, body=excerpt(body)
         )
     pictures = frozenset(found)
     if not decoded.keys() <= pictures:

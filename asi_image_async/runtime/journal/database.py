@@ -119,6 +119,8 @@ def held(path: Path) -> Iterator[Path]:
 
     Raises JournalError where another run has it.
     """
+    if path.is_dir():
+        raise JournalError(f"the journal {path} cannot be used: it is a folder", hint="Name a file in it.")
     path.parent.mkdir(parents=True, exist_ok=True)
     # Beside the file itself: one journal by two names is still one.
     beside = Path(f"{os.path.realpath(path)}.lock")

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import sqlite3
-from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import JournalError
 from .database import SEEN, State, as_text, check, claim, get_value, named, reading
 
-__all__ = ["JournalSummary", "count_states", "find_missing", "read_sends", "read_summary"]
+__all__ = ["JournalSummary", "find_missing", "read_sends", "read_states", "read_summary"]
 
 
 class JournalSummary(NamedTuple):
@@ -50,19 +49,17 @@ def read_summary(path: str | Path, *, failures: int = 100) -> JournalSummary:
         return _summary(database, failures)
 
 
-def count_states(path: str | Path, digests: Iterable[bytes]) -> Counter[State | None]:
-    """How many of the requests stand how, None for never finished, without holding the journal.
+def read_states(path: str | Path, digests: Iterable[bytes]) -> Iterator[State | None]:
+    """How each of the requests stands, None for never finished, without holding the journal.
 
     Blocking. Raises JournalError. Without a journal nothing is known of any.
     """
     path = Path(path)
-    if not path.is_file():
-        return Counter({None: sum(1 for _ in digests)})
-    with _looking(path) as database:
-        if database is None:
-            return Counter({None: sum(1 for _ in digests)})
-        database.execute(SEEN)
-        return Counter(claim(database, digest).state for digest in digests)
+    with _looking(path) if path.is_file() else nullcontext() as database:
+        if database is not None:
+            database.execute(SEEN)
+        for digest in digests:
+            yield None if database is None else claim(database, digest).state
 
 
 def read_sends(path: str | Path) -> list[float]:

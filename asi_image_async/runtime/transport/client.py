@@ -102,6 +102,16 @@ class Transport:
             if client is not None:
                 await client.close()
 
+    def check(self) -> aiohttp.ClientSession:
+        """The client that requests go through; raises ConfigurationError where it is closed."""
+        client = self._given or self._own
+        if client is None or client.closed:
+            raise ConfigurationError(
+                "the session is not open",
+                hint="Ask inside `async with`, and keep an http session of yours open.",
+            )
+        return client
+
     async def post(
         self,
         body: bytes,
@@ -115,14 +125,10 @@ class Transport:
         bytes all of it will be (0: that is not said); `leaves` when a connection is there and the request
         goes out on it.
         Raises APITimeoutError, APIConnectionError and InvalidResponseError (a reply over the bound);
-        `maybe_billed` is true on them once any of the body may have left this machine.
+        `maybe_billed` is true on them once any of the body may have left this machine. Raises
+        ConfigurationError where the client cannot send it.
         """
-        client = self._given or self._own
-        if client is None or client.closed:
-            raise ConfigurationError(
-                "the session is not open",
-                hint="Ask inside `async with`, and keep an http session of yours open.",
-            )
+        client = self.check()
         payload = _Body(body, leaves)
         headers = {
             "Authorization": self.key.authorization,
@@ -156,27 +162,35 @@ class Transport:
                         maybe_billed=payload.sent,
                     ) from error
                 raise self._translate(error, maybe_billed=payload.sent) from error
+        except ValueError as error:  # of aiohttp, as where an auth of the client's, or .netrc, meets the key
+            if payload.sent:
+                raise
+            raise ConfigurationError(
+                f"the http session cannot send this: {error}",
+                hint="Give one without an auth of its own: the key goes into the Authorization header.",
+            ) from error
         # The status counts even where the body is cut, too long or late. The key goes before an error is cut
         # short, or half of it could be left; a reply that may hold a picture is never touched.
         return Response(response.status, response.headers, self.key.hide(bytes(said)))
 
-    async def fetch(self, url: str) -> bytes:
-        """Get a picture that a reply links to, without the key, within the same size bound.
+    async def fetch(self, url: str, size: int = 0) -> bytes:
+        """Get a picture that a reply links to, without the key, within the bound of the reply.
 
+        `size`: the bytes of the reply, and of its pictures that were fetched before this one.
         Only over https or from the base URL's own origin, and never from a private address, unless the
         base URL's host is the same; every redirect is checked again. Raises InvalidResponseError for a
         link that is refused, APIConnectionError where it cannot be read.
         """
         try:
             with Deadline(self._timeout):
-                return await self._follow(url)
+                return await self._follow(url, size)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             if isinstance(error, ValueError) and not isinstance(error, OSError):  # a bad certificate is both
                 raise refused_link(url, "it is not a web address") from error
             failed = self._translate(error, maybe_billed=True)
             raise type(failed)(f"{failed} (the picture's link: {url})", maybe_billed=True) from error
 
-    async def _follow(self, url: str) -> bytes:
+    async def _follow(self, url: str, size: int) -> bytes:
         link = url
         for _ in range(_MAX_LINK_HOPS):
             if self.key.hide(link) != link:
@@ -187,7 +201,7 @@ class Transport:
                 target, timeout=_UNTIMED, allow_redirects=False, raise_for_status=False
             ) as response:
                 if response.status == 200:
-                    return await self._read_whole(response)
+                    return await self._read_whole(response, size)
                 location = response.headers.get("Location")
                 if not 300 <= response.status < 400 or location is None:
                     raise APIConnectionError(
@@ -219,12 +233,13 @@ class Transport:
             )
         return self._links
 
-    async def _read(self, response: aiohttp.ClientResponse, feed: Callable[[bytes, int], object]) -> None:
+    async def _read(
+        self, response: aiohttp.ClientResponse, feed: Callable[[bytes, int], object], size: int = 0
+    ) -> None:
         expected = response.content_length or 0
-        if expected > self._max_bytes:
+        if size + expected > self._max_bytes:
             response.close()
             raise self._too_large()
-        size = 0
         while chunk := await response.content.readany():
             size += len(chunk)
             if size > self._max_bytes:
@@ -232,14 +247,18 @@ class Transport:
                 raise self._too_large()
             feed(chunk, expected)
 
-    async def _read_whole(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read_whole(self, response: aiohttp.ClientResponse, size: int) -> bytes:
         pieces: list[bytes] = []
-        await self._read(response, lambda piece, _: pieces.append(piece))
+        try:
+            await self._read(response, lambda piece, _: pieces.append(piece), size)
+        except InvalidResponseError as error:
+            place = f" (the picture's link: {response.url})"
+            raise InvalidResponseError(f"{error}{place}", hint=error.hint, maybe_billed=True) from None
         return b"".join(pieces)
 
     def _too_large(self) -> InvalidResponseError:
         return InvalidResponseError(
-            f"the reply is larger than {self._max_bytes} bytes",
+            f"the reply, with what it links to, is larger than {self._max_bytes} bytes",
             hint="Raise max_response_bytes if such large pictures are meant.",
             maybe_billed=True,
         )
