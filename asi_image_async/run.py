@@ -122,6 +122,8 @@ class Run:
             if not isinstance(claim, Claim):
                 return claim
             self._count(await self._make(asked.index, asked.request, claim))
+            if self._journal.trouble is not None:
+                self._batch.stop(self._journal.trouble)
             return None
         except JournalError as error:
             self._batch.stop(error)

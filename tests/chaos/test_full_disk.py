@@ -24,7 +24,7 @@ from chaos.small_disk import may_mount, small_disk
 from PIL import Image
 from service import Service, reply
 
-from asi_image_async import Failed, RunReport
+from asi_image_async import DiskSink, Failed, ImageSession, RunReport
 from asi_image_async.core.naming import file_stem
 from asi_image_async.errors import JournalError, SinkError
 
@@ -210,3 +210,25 @@ async def test_a_disk_that_grows_bit_by_bit_stops_each_run_by_name_until_all_are
         await runs.agree()
     assert costs.stops > costs.before_any + 2
     costs.tell("a full disk that grows bit by bit")
+
+
+@mounts
+async def test_what_is_in_flight_when_the_journals_own_disk_is_full_is_written_down_all_the_same(
+    service: Service, tmp_path: Path
+) -> None:
+    drawing(service, SMALL)
+    prompts = [f"{n} ".ljust(1000, "x") for n in range(2000)]
+    costs, chance, stops = Costs(), seeded(), 0
+    with small_disk(tmp_path / "disk", chance.randint(260, 300)) as disk:
+        journal, sink = disk.place / "journal.sqlite", DiskSink(tmp_path / "out")
+        async with ImageSession("sk_test_key", base_url=service.base_url, max_concurrency=WIDTH) as session:
+            while not (report := await session.run(prompts, sink, journal=journal)).ok:
+                assert isinstance(report.stopped_by, JournalError)
+                assert report.failures == ()
+                assert report.succeeded > 0
+                stops += 1
+                disk.pages(300 + 150 * stops)
+    assert stops > 2
+    assert len(service.bodies) == len(prompts)
+    costs.stops, costs.wanted, costs.delivered = stops, len(prompts), len(whole_pictures(tmp_path / "out"))
+    costs.tell("a full disk that has the journal alone")

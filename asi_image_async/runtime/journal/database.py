@@ -22,6 +22,8 @@ __all__ = [
     "as_text",
     "check",
     "claim",
+    "code",
+    "full",
     "get_value",
     "held",
     "named",
@@ -140,7 +142,7 @@ def _hold(beside: Path, stack: ExitStack) -> bool:
     try:
         database.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error as error:
-        if _code(error) == sqlite3.SQLITE_BUSY:
+        if code(error) == sqlite3.SQLITE_BUSY:
             return False
         raise
     return True
@@ -248,15 +250,24 @@ def named(error: Exception, path: Path | None) -> Exception:
     """The errors of SQLite and of the system as ours, with what to do."""
     if isinstance(error, JournalError) or not isinstance(error, sqlite3.Error | OSError | ValueError):
         return error
-    if not isinstance(error, sqlite3.Error) or _code(error) in _THE_PLACE:
-        return JournalError(
-            f"the journal {path} cannot be used: {error}",
-            hint="Check that its folder can be written and that the disk is not full.",
-        )
+    if not isinstance(error, sqlite3.Error) or code(error) in _THE_PLACE:
+        return _unusable(path, str(error))
     return JournalError(
         f"the journal {path} is damaged: {error}",
         hint="Nothing was changed. Move it aside to begin anew (what it lists as done would be asked for"
         " again), or bring back a copy.",
+    )
+
+
+def full(path: Path | None) -> JournalError:
+    """The error where there is no room."""
+    return _unusable(path, "the disk is full")
+
+
+def _unusable(path: Path | None, why: str) -> JournalError:
+    return JournalError(
+        f"the journal {path} cannot be used: {why}",
+        hint="Check that its folder can be written and that the disk is not full.",
     )
 
 
@@ -303,7 +314,8 @@ def _tables(database: sqlite3.Connection) -> int:
     return count
 
 
-def _code(error: sqlite3.Error) -> int | None:
+def code(error: sqlite3.Error) -> int | None:
+    """SQLite's primary result code."""
     code = getattr(error, "sqlite_errorcode", None)
     return None if code is None else code & 0xFF
 

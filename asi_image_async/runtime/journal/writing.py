@@ -22,12 +22,14 @@ from .database import (
     State,
     as_text,
     claim,
+    full,
     get_value,
     held,
     named,
     open_database,
     set_value,
 )
+from .reserve import Reserve
 
 __all__ = ["Journal"]
 
@@ -49,7 +51,8 @@ class Journal:
 
     `path` None is a temporary one, forgotten when it is closed. `ask_unknown_again` False leaves alone
     what may have been billed without a picture. Opening raises JournalError where another run holds
-    it, where it is damaged or of a newer version, and where it cannot be written.
+    it, where it is damaged or of a newer version, and where it cannot be written. `trouble` is an error that
+    ends the run though all is written down yet: the disk is full, and what was kept in reserve is in use.
     """
 
     def __init__(self, path: str | Path | None, *, ask_unknown_again: bool = True) -> None:
@@ -58,6 +61,7 @@ class Journal:
         self.path = None if path is None else Path(path)
         self.ask_unknown_again = ask_unknown_again
         self.salt = b""
+        self.trouble: JournalError | None = None
         self._thread = GroupThread[_Job, Any](self._working, "asi-image-journal")
 
     async def __aenter__(self) -> Self:
@@ -187,29 +191,47 @@ class Journal:
     def _working(self) -> Iterator[Callable[[Sequence[_Job]], list[Any]]]:
         """In the thread: the database, open for as long as there is work."""
         with ExitStack() as stack:
+            place = reserve = self.trouble = None
             try:
-                beside = None if self.path is None else stack.enter_context(held(self.path))
-                database = stack.enter_context(closing(open_database(self.path)))
+                if self.path is None:
+                    database = stack.enter_context(closing(open_database(None)))
+                else:
+                    beside = stack.enter_context(held(self.path))
+                    database = stack.enter_context(closing(open_database(self.path)))
+                    place, reserve = Place(self.path, beside), Reserve(beside)
+                    stack.callback(reserve.let_go)
                 self.salt = get_value(database, "salt")
-                place = None if self.path is None or beside is None else Place(self.path, beside)
             except Exception as error:
                 raise named(error, self.path) from None
-            yield lambda jobs: _do_group(database, jobs, self.path, place)
+            yield lambda jobs: self._do_group(database, jobs, place, reserve)
+
+    def _do_group(
+        self,
+        database: sqlite3.Connection,
+        jobs: Sequence[_Job],
+        place: Place | None,
+        reserve: Reserve | None,
+    ) -> list[Any]:
+        """All jobs in one commit; where it fails, or a file is not in its `place`, an error for each."""
+        try:
+            try:
+                answers = _commit(database, jobs)
+            except sqlite3.Error as error:
+                if reserve is None or not reserve.gives_room(error):
+                    raise
+                answers = _commit(database, jobs)
+                self.trouble = full(self.path)
+            if place is not None:
+                place.check()
+            return answers
+        except Exception as error:  # each raises one of its own
+            return [named(error, self.path) for _ in jobs]
 
 
-def _do_group(
-    database: sqlite3.Connection, jobs: Sequence[_Job], path: Path | None, place: Place | None
-) -> list[Any]:
-    """All jobs in one commit; where it fails, or a file is no longer in its `place`, an error for each."""
-    try:
-        with database:
-            database.execute("BEGIN")
-            answers = [job(database) for job in jobs]
-        if place is not None:
-            place.check()
-        return answers
-    except Exception as error:  # each raises one of its own
-        return [named(error, path) for _ in jobs]
+def _commit(database: sqlite3.Connection, jobs: Sequence[_Job]) -> list[Any]:
+    with database:
+        database.execute("BEGIN")
+        return [job(database) for job in jobs]
 
 
 def _spend(database: sqlite3.Connection, images: int) -> None:
