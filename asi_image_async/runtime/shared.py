@@ -22,7 +22,7 @@ from ..core.pace import margin
 from ..errors import ConfigurationError
 from ..policies import RateLimit
 
-__all__ = ["SharedLimit", "next_slot"]
+__all__ = ["SharedLimit", "next_slot", "window"]
 
 _APPLICATION_ID = 0x6173696C  # "asil", in SQLite's header: whose file this is
 _TABLES = (
@@ -33,12 +33,22 @@ _TABLES = (
 _BOOT = Path("/proc/sys/kernel/random/boot_id")  # Linux tells one start of the machine from the next
 _BUSY = 1.0  # how long one try waits for the lock: its holder may have been stopped, and stay so
 _PAUSE = 1.0  # between tries, while the file cannot be used
+_CONNECTING = 0.5  # seconds: a name looked up, a handshake of TCP and one of TLS, over an ocean
 _LONGEST_PENALTY = 86400.0  # no answer of a service, however strange, stops a machine for longer
+
+
+def window(per: float) -> float:
+    """Seconds from a slot to the one that takes its place.
+
+    A request leaves later than its slot by as long as its connection takes; the next may have one already.
+    Who keeps a limit alone counts from when each left; of others only the slots are known.
+    """
+    return per + max(margin(per), min(_CONNECTING, per / 20))
 
 
 def next_slot(now: float, last: float, nth_last: float, per: float, closed_until: float) -> float:
     """When the next may go, after the `last` slot and when the `nth_last` has left (-inf for none)."""
-    return max(now, last, closed_until, nth_last + per + margin(per))
+    return max(now, last, closed_until, nth_last + window(per))
 
 
 @dataclass(slots=True)
@@ -72,7 +82,7 @@ class SharedLimit:
         self, n: int, per: float, place: str | Path, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.limit = RateLimit(n, per)
-        self._window = per + margin(per)
+        self._window = window(per)
         self.path, self._private = Path(place).absolute(), False
         if isinstance(place, str) and not {os.sep, os.altsep} & set(place):
             if not re.fullmatch(r"\w[\w.-]{0,99}", place):
