@@ -36,6 +36,7 @@ class AsiImageError(Exception):
     def __init__(self, message: str = "", *, hint: str | None = None) -> None:
         super().__init__(message)
         self.hint = hint or self.default_hint
+        self.add_note(f"hint: {self.hint}")  # for who does not catch it
 
 
 class ConfigurationError(AsiImageError, ValueError):
@@ -151,7 +152,7 @@ class PermissionDeniedError(APIStatusError):
 class NotFoundError(APIStatusError):
     """404: no such endpoint, or no such model."""
 
-    default_hint = "Check the base URL (https://api.asi1.ai/v1) and the model's name."
+    default_hint = "Check the base URL and the model's name."
 
 
 class RateLimitError(APIStatusError):

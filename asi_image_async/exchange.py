@@ -193,7 +193,8 @@ class Exchange:
         incoming = Incoming()
         response = await self._transport.post(body, item.idempotency_key, incoming.feed, leaves)
         if response.status >= 300:
-            raise read_error(response.status, response.headers, response.body)
+            asked = self._transport.endpoint
+            raise read_error(response.status, response.headers, response.body, asked=asked)
         reply = read_reply(incoming, response.headers.get("x-request-id"))
         images, size = await self._images(reply, incoming.size)
         return reply, images, size

@@ -67,7 +67,7 @@ class Ledger:
         with anyio.CancelScope(shield=True):  # cancelled in between, it would stay reserved
             reserved = await self._journal.reserve(images, limit)
         if not reserved:
-            left = "is spent" if images == 1 else f"has no room for {images} more"
+            left = "is spent" if images == 1 and limit else f"has no room for {images}"
             raise BudgetExceededError(f"the budget of {limit} {'image' if limit == 1 else 'images'} {left}")
         billed = False
         try:

@@ -47,9 +47,10 @@ _SIZE = re.compile(r"[1-9]\d{0,4}x[1-9]\d{0,4}|auto", re.ASCII)
 class ImageRequest(BaseModel):
     """One picture to ask for: a prompt, a size, a model, and any extra fields for the JSON body.
 
-    `size`: "1024x1024", "square", "landscape", "portrait", "auto", any other WIDTHxHEIGHT (sent as it
-    is), or None to leave it out (the service refuses an empty one). `id` and `metadata` are yours:
-    they are kept beside the picture and never sent. Raises pydantic's ValidationError.
+    `size`: "square" (1024x1024), "landscape" (1792x1024), "portrait" (1024x1792), "auto", any other
+    WIDTHxHEIGHT (sent as it is), or None to leave it out (the service refuses an empty one). `id` and
+    `metadata` are yours: they are kept beside the picture and never sent; a file is named after the id, or
+    else the prompt. Raises pydantic's ValidationError.
     """
 
     model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())

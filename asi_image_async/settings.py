@@ -52,7 +52,8 @@ def find_api_key(given: SecretStr | None) -> SecretStr:
     else:
         raise ConfigurationError(
             f"there is no API key: {_KEY_VARIABLES[0]} is not set",
-            hint=f"Set {_KEY_VARIABLES[0]} (or {_KEY_VARIABLES[1]}), or pass api_key; --emulate needs none.",
+            hint=f"Put it into {_KEY_VARIABLES[0]} (or {_KEY_VARIABLES[1]}), or give api_key;"
+            " --emulate needs none.",
         )
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigurationError(

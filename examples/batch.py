@@ -21,13 +21,16 @@ PROMPTS = ["a serene mountain landscape", "a futuristic city at night", "a cozy 
 #         return [await response.json() for response in responses]
 
 
-async def main(folder: str = "pictures") -> None:
+async def main(folder: str = "pictures") -> int:
     async with ImageSession(rate_limit=["3/min", "500/day"]) as session:
         report = await session.run(PROMPTS, DiskSink(folder), journal=f"{folder}/.asi-image/journal.sqlite")
     print(f"{report.succeeded} new, {report.skipped} from an earlier run, {report.failed} failed")
     for failure in report.failures:
         print(f"{failure.request.prompt}: {failure.error} ({failure.error.hint})")
+    if report.stopped_by:
+        print(f"stopped: {report.stopped_by} ({report.stopped_by.hint})")
+    return 0 if report.ok else 1
 
 
 if __name__ == "__main__":
-    asyncio.run(main(*sys.argv[1:]))
+    sys.exit(asyncio.run(main(*sys.argv[1:])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+import traceback
 from typing import Any
 
 import pytest
@@ -87,3 +88,9 @@ def test_a_status_error_shows_its_status_and_the_service_s_words(kind: type[APIS
 def test_unless_told_otherwise_nothing_was_billed() -> None:
     error = APIStatusError("x", status=500)
     assert (error.maybe_billed, error.attempts, error.retry_after) == (False, 1, None)
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_who_does_not_catch_an_error_sees_its_hint_once(kind: type[AsiImageError]) -> None:
+    error = pickle.loads(pickle.dumps(kind("it broke", hint="mend it")))
+    assert "".join(traceback.format_exception(error)).count("hint: mend it") == 1

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
+import os
 import socket
 import ssl
 import struct
@@ -30,6 +32,7 @@ from asi_image_async.errors import (
     APITimeoutError,
     BadRequestError,
     InvalidResponseError,
+    NotFoundError,
     PermissionDeniedError,
     RateLimitError,
     ServerError,
@@ -48,6 +51,7 @@ from asi_image_async.runtime.transport import Transport
 
 pytestmark = pytest.mark.anyio
 
+REFUSED = os.strerror(errno.ECONNREFUSED)
 ATTEMPTS = 3
 BOUND = 2**16
 BODY = json.dumps(GOOD).encode()
@@ -319,6 +323,19 @@ async def test_a_refused_connection_is_tried_again_and_was_not_billed() -> None:
     async with serving() as service:
         gone = service.base_url
     was_never_delivered(await ask_and_fail(gone, APIConnectionError))
+
+
+async def test_what_cannot_be_reached_and_what_is_not_there_are_told_with_their_address(
+    service: Service,
+) -> None:
+    async with raw_serving(close) as gone:
+        pass
+    error = await ask_and_fail(gone, APIConnectionError)
+    assert str(error) == f"no connection to 127.0.0.1:{gone.split(':')[2].removesuffix('/v1')}: {REFUSED}"
+    async with ImageSession(KEY, base_url=service.base_url + "/wrong", **settings()) as session:
+        with pytest.raises(NotFoundError) as raised:
+            await session.generate("a cat")
+    assert f"{service.base_url}/wrong/image/generate" in raised.value.hint
 
 
 async def test_a_name_that_cannot_be_resolved_is_tried_again_and_was_not_billed() -> None:

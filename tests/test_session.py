@@ -311,9 +311,9 @@ async def test_gather_can_put_errors_in_their_places(service: Service, session: 
 
 
 async def test_gather_checks_a_list_before_anything_is_sent(service: Service, session: ImageSession) -> None:
-    with pytest.raises(ConfigurationError, match=r"^prompts\[2\]: the prompt is empty$"):
+    with pytest.raises(ConfigurationError, match=r"^prompts\[2\]: the prompt is empty\n"):
         await session.gather(["a cat", "a dog", ""])
-    with pytest.raises(ConfigurationError, match=r"^prompts\[0\]: there is no prompt$"):
+    with pytest.raises(ConfigurationError, match=r"^prompts\[0\]: there is no prompt\n"):
         await session.gather(iter([{"promt": "a cat"}]))
     assert service.bodies == []
 

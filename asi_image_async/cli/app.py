@@ -13,7 +13,9 @@ __all__ = ["app"]
 Size = Annotated[
     str | None,
     typer.Option(
-        metavar="SIZE", help="WIDTHxHEIGHT, or square, landscape, portrait.", show_default="1024x1024"
+        metavar="SIZE",
+        help="square (1024x1024), landscape (1792x1024), portrait (1024x1792), auto, or WIDTHxHEIGHT.",
+        show_default="square",
     ),
 ]
 Model = Annotated[
@@ -41,7 +43,11 @@ def generate(
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="The file to write.", show_default="the prompt's words"
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="The file to write, over one that is there.",
+            show_default="the prompt's words, and never one that is there",
         ),
     ] = None,
     size: Size = None,
@@ -90,7 +96,9 @@ def batch(
         list[str] | None,
         typer.Option(
             metavar="RATE",
-            help="A limit to keep, such as 3/min; again for another, such as 500/day; or none.",
+            help="A limit to keep, such as 3/min or 20/10s; again for another, such as 500/day; none; or"
+            " auto, which finds it.",
+            show_default="auto",
         ),
     ] = None,
     retries: Retries = 3,
@@ -252,7 +260,10 @@ def gallery(
 def export(
     dest: Annotated[str, typer.Argument(metavar="DEST", help="The folder of a batch.")],
     path: Annotated[
-        str, typer.Argument(metavar="PATH", help="The file to write, or the folder for tar files.")
+        str,
+        typer.Argument(
+            metavar="PATH", help="The file to write, over one that is there, or the folder for tar files."
+        ),
     ],
     to: Annotated[str, typer.Option("--to", metavar="FORM", help="webdataset, parquet or csv.")],
 ) -> int:

@@ -74,7 +74,14 @@ def batch(options: BatchOptions) -> int:
     destination.check()
     if options.dry_run:
         limits = parse_rate_limits(options.service.rate_limit) or ()
-        plan = make_plan(prompts, destination, limits, again=options.ask_unknown_again, affordable=affordable)
+        plan = make_plan(
+            prompts,
+            destination,
+            limits,
+            again=options.ask_unknown_again,
+            affordable=affordable,
+            price=options.price,
+        )
         tell_plan(plan, options.service, json=options.json)
         return 0
     status = run_loop(_Run(options, prompts, destination, voice).finish())

@@ -65,7 +65,8 @@ async def _serve(host: str, port: int, knobs: Knobs) -> None:
         print_line(f"export ASI_ONE_BASE_URL={base_url}")
         print_line(f"export ASI_ONE_API_KEY={shlex.quote(knobs.api_key or _ANY_KEY)}")
         Voice().say(
-            f"serving on {visible(base_url)}; the two lines above make it the service; Ctrl-C ends it"
+            f"serving on {visible(base_url)}; the two lines above make it the service; its pictures are"
+            " drawings, for a folder of their own; Ctrl-C ends it"
         )
 
     service = asyncio.ensure_future(serve(host, port, knobs, ready))

@@ -36,6 +36,10 @@ class _View:
 
 def gallery(folder: str, output: str | None, *, watch: bool, port: int) -> int:
     """Run the command; returns the exit status. Raises ConfigurationError and SinkError."""
+    if watch and output is not None:
+        raise ConfigurationError("--watch writes no file", hint="Leave out -o.")
+    if port and not watch:
+        raise ConfigurationError("--port needs --watch", hint="Leave it out, or serve the page: --watch.")
     if watch:
         return _watch(Path(folder), port)
     voice = Voice()

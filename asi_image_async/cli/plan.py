@@ -43,6 +43,7 @@ class Plan:
     sent: tuple[str, ...]
     kept: tuple[str, ...]
     seconds_at_least: float
+    cost_at_most: float | None
 
 
 def make_plan(
@@ -52,13 +53,14 @@ def make_plan(
     *,
     again: bool,
     affordable: int | None = None,
+    price: float | None = None,
 ) -> Plan:
     """Look at every request and at the journal, without holding it. Raises JournalError."""
     journal = destination.journal
     room = math.inf
     if affordable is not None:
         room = affordable - (read_summary(journal, failures=0).spent if journal.is_file() else 0)
-    done = unknown = to_ask = beyond = 0
+    done = unknown = to_ask = beyond = images = 0
     requests, digests = tee(prompts)
     for request, state in zip(requests, read_states(journal, map(digest, digests)), strict=True):
         done += state is State.DONE
@@ -69,6 +71,7 @@ def make_plan(
             beyond += 1
         else:
             room -= images_asked(request)
+            images += images_asked(request)
             to_ask += 1
     sizes, models, sent, kept = _kinds(prompts)
     return Plan(
@@ -84,6 +87,7 @@ def make_plan(
         sent=tuple(sent),
         kept=tuple(kept),
         seconds_at_least=seconds_at_least(to_ask, limits, sends=read_sends(journal), now=time.time()),
+        cost_at_most=None if price is None else round(images * price, 6),
     )
 
 
@@ -109,6 +113,7 @@ def tell_plan(plan: Plan, service: ServiceOptions, *, json: bool) -> None:
         ("prompts", f"{plan.prompts}, of which {plan.done} {'is' if plan.done == 1 else 'are'} done already"),
         ("read as", plan.form),
         ("would ask for", f"{plan.to_ask}{_drawings(plan.to_ask) if service.emulate else ''}"),
+        ("costs at most", "" if plan.cost_at_most is None else f"{plan.cost_at_most:.10g}"),
         ("beyond budget", f"{plan.beyond_budget}" if plan.beyond_budget else ""),
         (
             "maybe billed",

@@ -33,6 +33,10 @@ class ServiceOptions:
         told = {rate.strip().lower() for rate in self.rates}
         if told <= {"auto"}:
             return "auto"
+        if told > told & {"none", "auto"} > set():
+            raise ConfigurationError(
+                "--rate none and --rate auto stand alone", hint="Leave out the one, or the others."
+            )
         return None if told == {"none"} else list(self.rates)
 
     def session(self, observer: Observer | None = None, base_url: str | None = None) -> ImageSession:

@@ -53,7 +53,7 @@ def _tell(summary: JournalSummary, missing: Missing, reasons: list[dict[str, Any
         parts.append(f"{summary.unknown} unknown (may have been billed without a picture)")
     parts.append("how many are left is not known" if summary.left is None else f"{summary.left} left")
     if summary.earlier:
-        parts.append(f"and {summary.earlier} of other lists")
+        parts.append(f"and {summary.earlier} done for other lists or settings")
     print_line(", ".join(parts))
     for reason in reasons[:_SHOWN]:
         count, what, example = reason["count"], reason["reason"], reason["example"]

@@ -110,7 +110,7 @@ def _tell(voice: Voice, failure: Failed) -> None:
 
 def _say_what_next(voice: Voice, report: RunReport, total: int, *, again: bool) -> None:
     left = total - report.succeeded - report.skipped - report.failed - report.unknown
-    wants = [f"{left} {'was' if left == 1 else 'were'} not asked for"] if left > 0 else []
+    wants = [f"{left} {'is' if left == 1 else 'are'} left"] if left > 0 else []
     spent = isinstance(report.stopped_by, BudgetExceededError)  # its hint says what is to be done first
     if not spent and (wants or report.failed or (report.unknown and again)):
         wants.append("run the same line again to ask for what is missing")

@@ -48,9 +48,9 @@ def make_gallery(
     path = Path(output) if output is not None else folder / "index.html"
     check_folder(folder)
     check_output(folder, path)
-    if output is None and path.is_file() and path.stat().st_size and not _is_ours(path):
+    if path.is_file() and path.stat().st_size and not _is_ours(path):
         raise ConfigurationError(
-            f"{path} is there already and is no gallery", hint="Name another file for the page: -o."
+            f"{path} is there already and is no gallery", hint="Name another file for the page (-o)."
         )
     data = gallery_data(folder, path.parent, told)
     try:

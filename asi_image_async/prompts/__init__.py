@@ -53,6 +53,8 @@ def read_prompts(
     """
     defaults = {key: value for key, value in (("size", size), ("model", model)) if value is not None}
     ImageRequest.of("a fox", **defaults)  # what is wrong with the options is not the fault of line 1
+    if not str(path_or_dash):
+        raise ConfigurationError("the name of the prompt file is empty", hint="Is it of an unset variable?")
     if str(path_or_dash) == "-":
         name, file, kind = "standard input", _spool(stdin or _standard_input(), "standard input"), ""
     else:
@@ -129,7 +131,8 @@ def _open(path: Path) -> BinaryIO:
             raise ConfigurationError(f"{path} is not a plain file", hint="Send it to standard input: -")
         return path.open("rb")
     except FileNotFoundError:
-        raise ConfigurationError(f"there is no file {path}", hint="Check the path.") from None
+        hint = "For one picture: asi-image generate." if " " in path.name else "Check the path."
+        raise ConfigurationError(f"there is no file {path}", hint=hint) from None
     except (OSError, ValueError) as error:
         if isinstance(error, ConfigurationError):
             raise

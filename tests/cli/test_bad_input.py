@@ -107,6 +107,7 @@ def test_no_key(asi_image: Run, prompts: Path, monkeypatch: pytest.MonkeyPatch) 
         (["--base-url", "api.asi1.ai/v1"], ["not a base URL", "https://"]),
         (["--emulate", "--base-url", "http://x/v1"], ["exclude each other"]),
         (["--colour"], ["--colour"]),
+        (["--rate", "none", "--rate", "3/min"], ["stand alone"]),
     ],
 )
 def test_an_option_that_cannot_be_meant(
@@ -114,6 +115,19 @@ def test_an_option_that_cannot_be_meant(
 ) -> None:
     refused(asi_image("batch", prompts, "--out", "out", *options), *words)
     assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [("", "unset variable"), ("a red fox", "asi-image generate"), ("foxes", "Check the path")],
+)
+def test_what_is_no_prompt_file(asi_image: Run, given: str, hint: str) -> None:
+    refused(asi_image("batch", given, "--out", "out"), hint)
+
+
+def test_options_of_a_gallery_that_do_nothing_together(asi_image: Run) -> None:
+    refused(asi_image("gallery", "out", "--watch", "-o", "page.html"), "--watch writes no file")
+    refused(asi_image("gallery", "out", "--port", 8080), "--port needs --watch")
 
 
 def test_a_journal_that_another_run_holds(asi_image: Run, prompts: Path) -> None:

@@ -259,7 +259,7 @@ def test_a_spent_quota_ends_the_run_with_4(asi_image: Run, asi_emulator: Emulato
     ended = asi_image("batch", prompts, "--out", "out", "--concurrency", 1)
     assert ended.status == 4
     assert "1 picture in out/" in ended.err
-    assert "2 were not asked for" in ended.err
+    assert "2 are left" in ended.err
 
 
 @pytest.mark.asi_emulator(faults=[Fault("error", status=429, retry_after=4000)])
@@ -275,7 +275,7 @@ def test_fail_fast_stops_at_the_first_failure_with_1(
 ) -> None:
     ended = asi_image("batch", prompts, "--out", "out", "--concurrency", 1, "--fail-fast")
     assert ended.status == 1
-    assert "1 was not asked for" in ended.err
+    assert "1 is left" in ended.err
     assert asi_emulator.requests == 2
 
 
@@ -460,7 +460,7 @@ def test_a_budget_ends_the_batch_with_4_and_the_same_line_buys_nothing_more(
         ended = asi_image(*line)
         assert ended.status == 4
         assert "the budget of 2 images is spent" in ended.err
-        assert "hint: Raise the budget, then run the same again.\n1 was not asked for\n" in ended.err
+        assert "hint: Raise the budget, then run the same again.\n1 is left\n" in ended.err
     assert Path("out/index.html").is_file()
     assert asi_emulator.billed == 2
 
@@ -503,6 +503,11 @@ def test_a_dry_run_counts_pictures_not_prompts_against_a_budget(asi_image: Run) 
         line = ("batch", "p.csv", "--out", "out", "--max-cost", "5", "--price", price)
         plan = asi_image(*line, "--dry-run", "--json").json
         assert (plan["to_ask"], plan["beyond_budget"]) == (to_ask, 3 - to_ask)
+        assert plan["cost_at_most"] == to_ask * 4 * float(price)
+    assert (
+        " costs at most: 12\n" in asi_image("batch", "p.csv", "--out", "out", "--price", "1", "--dry-run").out
+    )
+    assert "cost" not in asi_image("batch", "p.csv", "--out", "out", "--dry-run").out
 
 
 @quick

@@ -61,6 +61,17 @@ def test_a_page_that_is_not_ours_is_left_alone(asi_image: Run, prompts: Path, as
     assert Path("out/index.html").read_text() == "<h1>mine</h1>"
 
 
+def test_a_page_is_written_over_an_older_one_and_over_no_file_of_the_users(
+    asi_image: Run, prompts: Path, asi_emulator: Emulator
+) -> None:
+    asi_image("batch", prompts, "--out", "out", "--no-gallery")
+    said = prompts.read_text()
+    ended = asi_image("gallery", "out", "-o", prompts)
+    assert (ended.status, "is no gallery" in ended.err, prompts.read_text()) == (2, True, said)
+    for _ in range(2):
+        assert asi_image("gallery", "out", "-o", "page.html").status == 0
+
+
 def test_a_folder_that_is_none_is_told_with_what_to_do(asi_image: Run) -> None:
     for arguments in (("gallery", "nowhere"), ("gallery", "nowhere", "--watch")):
         ended = asi_image(*arguments)

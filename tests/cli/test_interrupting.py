@@ -41,7 +41,7 @@ def test_ctrl_c_once_on_a_terminal_finishes_what_is_in_flight_and_exits_130(
     ended = process.end()
     assert ended.status == 130
     assert "4 pictures in out/, 0 failed" in ended.err
-    assert "96 were not asked for; run the same line again" in ended.err
+    assert "96 are left; run the same line again" in ended.err
     assert "Traceback" not in ended.err
     assert asi_emulator.requests == len(list(Path("out").glob("*.jpg"))) == 4
     assert asi_image("status", "out").out.startswith("4 done, 0 failed")

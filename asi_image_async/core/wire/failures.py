@@ -70,9 +70,14 @@ def _detail(item: object) -> str:
 
 
 def read_error(
-    status: int, headers: Mapping[str, str], body: bytes | bytearray, *, now: float | None = None
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes | bytearray,
+    *,
+    asked: str = "",
+    now: float | None = None,
 ) -> APIStatusError:
-    """The error that a status other than 200 stands for. `now`: seconds since the epoch.
+    """The error that a status other than 200 stands for. `asked`: the URL. `now`: seconds since the epoch.
 
     Sources: the documentation's `{"error": {"message", "type", "code"}}`; the flat `{"message"}` that
     the chat endpoint was seen to send; gateways' HTML.
@@ -93,7 +98,7 @@ def read_error(
     return _error_class(status, words)(
         message,
         status=status,
-        hint=_hint(status, wait, now),
+        hint=_hint(status, wait, now, asked),
         maybe_billed=status in _LOST_BEHIND_GATEWAY,
         type=kind,
         code=code if isinstance(code, str | int) else None,
@@ -103,9 +108,11 @@ def read_error(
     )
 
 
-def _hint(status: int, wait: float | None, now: float) -> str | None:
+def _hint(status: int, wait: float | None, now: float, asked: str) -> str | None:
     if 300 <= status < 400:
         return "Check the base URL."
+    if status == 404 and asked:
+        return f"Check the base URL and the model's name; what was asked is {asked}."
     if wait is None or not 60 <= wait < _A_YEAR:
         return None
     until = datetime.fromtimestamp(now + wait).astimezone()

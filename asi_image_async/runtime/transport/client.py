@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import version
@@ -89,6 +90,11 @@ class Transport:
         self._own: aiohttp.ClientSession | None = None
         self._links: aiohttp.ClientSession | None = None
         self.is_closed = False
+
+    @property
+    def endpoint(self) -> str:
+        """The URL that requests go to."""
+        return str(self._endpoint)
 
     async def open(self) -> None:
         bytearray(_KEPT_BY_MALLOC)
@@ -288,7 +294,11 @@ def _said(error: Exception) -> str:
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server hung up before it answered"
     said = str(error)
-    if isinstance(error, aiohttp.ClientHttpProxyError):
+    if type(error) is aiohttp.ClientConnectorError or isinstance(error, aiohttp.ClientConnectorDNSError):
+        code = error.errno or 0  # below 0: of the looking up of a name
+        reason = os.strerror(code) if code > 0 else error.strerror
+        said = f"no connection to {error.host}:{error.port}: {reason}"
+    elif isinstance(error, aiohttp.ClientHttpProxyError):
         said = f"the proxy made no connection: {error.status} {error.message}"
     elif isinstance(error, aiohttp.ClientResponseError):
         said = f"the reply is not HTTP: {error.message.partition(':')[0]}"
