@@ -19,7 +19,16 @@ from .policies import RetryPolicy
 from .protocols import Prompts
 from .runtime.pump import Brake, Stopped, each
 
-__all__ = ["Batch", "UntilStopped", "Watched", "in_places", "left", "many", "to_request", "to_requests"]
+__all__ = [
+    "Batch",
+    "UntilStopped",
+    "Watched",
+    "check_prompts",
+    "in_places",
+    "session_left",
+    "to_request",
+    "to_requests",
+]
 
 # Of a list, so many are made requests in one step: the loop is the app's.
 _IN_ONE_STEP = 128
@@ -118,7 +127,7 @@ async def to_requests(prompts: Sequence[Prompt]) -> list[ImageRequest]:
     return requests
 
 
-def left() -> ConfigurationError:
+def session_left() -> ConfigurationError:
     """What becomes of what waits for its turn when its session is left."""
     return ConfigurationError(
         "the session was left before this was asked for",
@@ -190,7 +199,7 @@ class Watched(AsyncIterator[Prompt]):
         return prompts
 
 
-def many(prompts: Prompts) -> Prompts:
+def check_prompts(prompts: Prompts) -> Prompts:
     """The prompts, if they are many: a text or a mapping is iterable too, and never meant to be."""
     if isinstance(prompts, str | bytes | Mapping | ImageRequest) or not isinstance(
         prompts, Iterable | AsyncIterable

@@ -20,7 +20,7 @@ _EVERY = 0.2  # seconds
 def display_progress(
     total: int,
     *,
-    rate_limit: str | RateLimit | Iterable[str | RateLimit] | None = None,
+    rate_limit: str | RateLimit | Iterable[str | RateLimit] | None = "auto",
     max_concurrency: int = 8,
     price_per_image: float | None = None,
 ) -> Callable[[Event], None]:
@@ -33,7 +33,7 @@ def display_progress(
 
     progress = Progress(
         total,
-        limits=parse_rate_limits("auto" if rate_limit is None else rate_limit) or (),
+        limits=parse_rate_limits(rate_limit) or (),
         concurrency=max_concurrency,
         price=price_per_image,
     )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 import aiohttp
 from pydantic import SecretStr
 
-from .batch import Batch, UntilStopped, Watched, in_places, left, many, to_requests
+from .batch import Batch, UntilStopped, Watched, check_prompts, in_places, session_left, to_requests
 from .core.usage import Usage
 from .errors import AsiImageError, ConfigurationError
 from .events import Event
@@ -138,7 +138,7 @@ class ImageSession:
             _, transport = self._open
             self._open = None
             for batch in self._batches:
-                batch.stop(left())
+                batch.stop(session_left())
             self._leaving.pull()
             await transport.close()
 
@@ -167,7 +167,7 @@ class ImageSession:
         try:
             return await self._exchange().ask(item, self._leaving)
         except Stopped:
-            raise left() from None
+            raise session_left() from None
 
     @overload
     async def gather(
@@ -188,7 +188,7 @@ class ImageSession:
         `return_exceptions=True` errors stand in their places. A list is checked whole before anything is
         sent.
         """
-        many(prompts)
+        check_prompts(prompts)
         batch = Batch(self._exchange(), self._policy, self._usage, ends_at_first=not return_exceptions)
         with self._draining(batch):
             if not isinstance(prompts, Sequence):
@@ -262,7 +262,7 @@ class ImageSession:
             tell=self._tell,
         )
         with self._draining(batch):
-            return await run.finish(many(prompts), self._width)
+            return await run.finish(check_prompts(prompts), self._width)
 
     def drain(self) -> None:
         """Ask for nothing more in the streams and runs under way; what is in flight is finished.
@@ -293,7 +293,7 @@ class ImageSession:
     ) -> AsyncIterator[AsyncIterator[Outcome]]:
         with self._draining(batch):
             async with pump(
-                batch.outcome, many(prompts), width=self._width, ordered=ordered, brake=batch.intake
+                batch.outcome, check_prompts(prompts), width=self._width, ordered=ordered, brake=batch.intake
             ) as outcomes:
                 yield outcomes
 

@@ -13,7 +13,15 @@ from yarl import URL
 from .errors import ConfigurationError
 from .protocols import Observer
 
-__all__ = ["find_api_key", "find_base_url", "positive_seconds", "whole_number"]
+__all__ = [
+    "check_http",
+    "check_observer",
+    "find_api_key",
+    "find_base_url",
+    "hide_key",
+    "positive_seconds",
+    "whole_number",
+]
 
 _DEFAULT_BASE_URL = "https://api.asi1.ai/v1"
 _KEY_VARIABLES = ("ASI_ONE_API_KEY", "ASI1_API_KEY")
@@ -21,7 +29,7 @@ _BASE_URL_VARIABLES = ("ASI_ONE_BASE_URL", "ASI1_BASE_URL")
 
 
 def hide_key(given: object) -> SecretStr | None:
-    """A key that nothing shows."""
+    """The key that was given, if it may be one, as what shows itself to nobody."""
     if given is not None and not isinstance(given, str | SecretStr):
         raise ConfigurationError(f"api_key must be text, not {type(given).__name__}")
     return SecretStr(given) if isinstance(given, str) else given

@@ -329,7 +329,7 @@ def test_a_header_alone_is_no_prompt(write: Write) -> None:
 
 def test_what_is_not_a_prompt_file_is_refused_by_name(write: Write, tmp_path: Path) -> None:
     assert "there is no file" in said(tmp_path / "gone.txt")
-    assert "is a directory" in said(tmp_path)
+    assert "is a folder" in said(tmp_path)
     assert "cannot read" in said("a\0b.txt")
     assert "cannot read" in said(tmp_path / f"{'long' * 100}.txt")
     assert ".txt, .jsonl, .ndjson, .csv, .tsv" in said(write("p.xlsx", "PK"))

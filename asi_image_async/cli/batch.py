@@ -12,13 +12,13 @@ from ..errors import AsiImageError, BudgetExceededError, ConfigurationError, Jou
 from ..events import Event, ImageNotStored, WaitStarted
 from ..ledger import budget
 from ..outcomes import RunReport
-from ..policies import RetryPolicy, parse_rate_limits
+from ..policies import parse_rate_limits
 from ..progress import Progress
 from ..runtime.journal import Journal
 from ..session import ImageSession
 from .destination import Destination, Missing, look_for_missing
 from .display import BatchView, Display
-from .exits import ExitStatus, status_of_report
+from .exits import PATIENCE, ExitStatus, status_of_report
 from .gallery import gallery_after_batch
 from .interrupts import Interrupts
 from .loop import run_loop
@@ -141,8 +141,7 @@ class _Run:
         self._progress(event)
         if isinstance(event, ImageNotStored):
             self._not_stored.append(event.error)
-        patience = RetryPolicy().max_wait
-        if self._options.stop_on_quota and isinstance(event, WaitStarted) and event.seconds > patience:
+        if self._options.stop_on_quota and isinstance(event, WaitStarted) and event.seconds > PATIENCE:
             until = datetime.now().astimezone() + timedelta(seconds=event.seconds)
             self._stopped = BudgetExceededError(
                 f"the rate limit leaves nothing to ask for until {until:%Y-%m-%d %H:%M}",

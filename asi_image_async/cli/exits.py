@@ -23,8 +23,9 @@ from ..outcomes import RunReport
 from ..policies import RetryPolicy
 from .speech import Voice, visible
 
-__all__ = ["ExitStatus", "guarded", "status_of_error", "status_of_report"]
+__all__ = ["PATIENCE", "ExitStatus", "guarded", "status_of_error", "status_of_report"]
 
+PATIENCE = RetryPolicy().max_wait  # seconds; a longer wait is something to come back after
 _DEBUG = "ASI_IMAGE_DEBUG"
 
 
@@ -41,11 +42,10 @@ class ExitStatus(IntEnum):
 
 def status_of_error(error: AsiImageError) -> ExitStatus:
     """The status for an error that ended everything."""
-    patience = RetryPolicy().max_wait
     match error:
         case QuotaExceededError() | BudgetExceededError():
             return ExitStatus.COME_BACK
-        case APIStatusError(retry_after=float() | int() as wait) if wait > patience:
+        case APIStatusError(retry_after=float() | int() as wait) if wait > PATIENCE:
             return ExitStatus.COME_BACK
         case AuthenticationError() | PermissionDeniedError() | NotFoundError() | SinkError():
             return ExitStatus.STOPPED

@@ -26,7 +26,7 @@ from ..events import (
 )
 from ..outcomes import Done, RunReport
 from ..policies import RateLimit
-from .forecast import Forecast, Pace
+from .forecast import Forecast, RecentRate
 from .spans import span
 
 __all__ = ["Progress"]
@@ -66,7 +66,7 @@ class Progress:
         self._storing = 0
         self._clock = clock
         self._started = clock()
-        self._pictures = Pace()
+        self._pictures = RecentRate()
         self._forecast = Forecast(limits, concurrency)
         self._throttled = self._queued = self._retry = _NO_WAIT
 

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Sequence
 
 from ..policies import RateLimit
 
-__all__ = ["Forecast", "Pace", "seconds_at_least"]
+__all__ = ["Forecast", "RecentRate", "seconds_at_least"]
 
 _LATELY = 240  # happenings that make up the recent rate
 _SENDS_KEPT = 4096
 _WEIGHT = 0.1  # of the newest reply in the mean time of a reply
 
 
-class Pace:
+class RecentRate:
     """How often something has happened lately. Any thread may ask while another one notes."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Forecast:
     def __init__(self, limits: Iterable[RateLimit], concurrency: int) -> None:
         self._windows = [_Window(limit) for limit in limits]
         self._concurrency = concurrency
-        self._settled = Pace()
+        self._settled = RecentRate()
         self._reply: float | None = None
         self._imposed: float | None = None
 

@@ -118,7 +118,7 @@ def _open(path: Path) -> BinaryIO:
     try:
         mode = path.stat().st_mode
         if stat.S_ISDIR(mode):
-            raise ConfigurationError(f"{path} is a directory", hint="Name a prompt file in it.")
+            raise ConfigurationError(f"{path} is a folder", hint="Name a prompt file in it.")
         if stat.S_ISFIFO(mode):  # it can be read only once, and this is read twice
             with open(path, "rb", opener=_open_pipe) as pipe:
                 return _spool(pipe, str(path))

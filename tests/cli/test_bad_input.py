@@ -61,7 +61,7 @@ def test_every_wrong_line_is_told_on_a_line_of_its_own(asi_image: Run) -> None:
 
 
 def test_a_prompt_file_that_is_a_directory(asi_image: Run, tmp_path: Path) -> None:
-    refused(asi_image("batch", tmp_path, "--out", "out"), "is a directory")
+    refused(asi_image("batch", tmp_path, "--out", "out"), "is a folder")
 
 
 def test_a_destination_that_is_a_file(asi_image: Run, prompts: Path) -> None:

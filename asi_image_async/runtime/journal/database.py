@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from ... import locks
 from ...core.naming import item_key
 from ...errors import JournalError
+from .broken import code
 
 __all__ = [
     "Claim",
@@ -22,11 +23,8 @@ __all__ = [
     "as_text",
     "check",
     "claim",
-    "code",
-    "full",
     "get_value",
     "held",
-    "named",
     "open_database",
     "reading",
     "set_value",
@@ -80,20 +78,6 @@ SELECT NOT EXISTS (
 )
 """
 _MARKS = f"PRAGMA application_id = {_APPLICATION_ID}; PRAGMA user_version = {_VERSION};"
-# SQLite's primary result codes that speak of the place; all others speak of the file.
-_THE_PLACE = {
-    sqlite3.SQLITE_PERM,
-    sqlite3.SQLITE_BUSY,
-    sqlite3.SQLITE_LOCKED,
-    sqlite3.SQLITE_NOMEM,
-    sqlite3.SQLITE_READONLY,
-    sqlite3.SQLITE_IOERR,
-    sqlite3.SQLITE_FULL,
-    sqlite3.SQLITE_CANTOPEN,
-    sqlite3.SQLITE_PROTOCOL,
-}
-
-
 # How often each request has come up so far: a table of the connection's own, kept beside the journal.
 SEEN = "CREATE TEMP TABLE seen (digest BLOB PRIMARY KEY, n INTEGER) WITHOUT ROWID"
 
@@ -246,31 +230,6 @@ class Place:
         )
 
 
-def named(error: Exception, path: Path | None) -> Exception:
-    """The errors of SQLite and of the system as ours, with what to do."""
-    if isinstance(error, JournalError) or not isinstance(error, sqlite3.Error | OSError | ValueError):
-        return error
-    if not isinstance(error, sqlite3.Error) or code(error) in _THE_PLACE:
-        return _unusable(path, str(error))
-    return JournalError(
-        f"the journal {path} is damaged: {error}",
-        hint="Nothing was changed. Move it aside to begin anew (what it lists as done would be asked for"
-        " again), or bring back a copy.",
-    )
-
-
-def full(path: Path | None) -> JournalError:
-    """The error where there is no room."""
-    return _unusable(path, "the disk is full")
-
-
-def _unusable(path: Path | None, why: str) -> JournalError:
-    return JournalError(
-        f"the journal {path} cannot be used: {why}",
-        hint="Check that its folder can be written and that the disk is not full.",
-    )
-
-
 def claim(database: sqlite3.Connection, request_digest: bytes) -> Claim:
     """The next item for a request: the first is occurrence 0, and so on."""
     mine = (request_digest,)
@@ -312,12 +271,6 @@ def _log(path: Path) -> Path:
 def _tables(database: sqlite3.Connection) -> int:
     count: int = database.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     return count
-
-
-def code(error: sqlite3.Error) -> int | None:
-    """SQLite's primary result code."""
-    code = getattr(error, "sqlite_errorcode", None)
-    return None if code is None else code & 0xFF
 
 
 def _holder(path: Path) -> str:

@@ -7,7 +7,7 @@ import sqlite3
 from contextlib import suppress
 from pathlib import Path
 
-from .database import code
+from .broken import code
 
 __all__ = ["Reserve"]
 

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import JournalError
-from .database import SEEN, State, as_text, check, claim, get_value, named, reading
+from .broken import as_journal_error
+from .database import SEEN, State, as_text, check, claim, get_value, reading
 
 __all__ = ["JournalSummary", "find_missing", "read_sends", "read_states", "read_summary"]
 
@@ -108,7 +109,7 @@ def _looking(path: Path) -> Iterator[sqlite3.Connection | None]:
         with reading(path) as database:
             yield database if check(database, path) else None
     except sqlite3.Error as error:
-        raise named(error, path) from error
+        raise as_journal_error(error, path) from error
 
 
 def _summary(database: sqlite3.Connection, failures: int) -> JournalSummary:

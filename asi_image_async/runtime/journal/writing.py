@@ -16,16 +16,15 @@ from typing import Any, Self, TypeVar
 
 from ...errors import ConfigurationError, JournalError
 from ...group_thread import GroupThread
+from .broken import as_journal_error, full
 from .database import (
     Claim,
     Place,
     State,
     as_text,
     claim,
-    full,
     get_value,
     held,
-    named,
     open_database,
     set_value,
 )
@@ -202,7 +201,7 @@ class Journal:
                     stack.callback(reserve.let_go)
                 self.salt = get_value(database, "salt")
             except Exception as error:
-                raise named(error, self.path) from None
+                raise as_journal_error(error, self.path) from None
             yield lambda jobs: self._do_group(database, jobs, place, reserve)
 
     def _do_group(
@@ -225,7 +224,7 @@ class Journal:
                 place.check()
             return answers
         except Exception as error:  # each raises one of its own
-            return [named(error, self.path) for _ in jobs]
+            return [as_journal_error(error, self.path) for _ in jobs]
 
 
 def _commit(database: sqlite3.Connection, jobs: Sequence[_Job]) -> list[Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import version
@@ -26,6 +25,7 @@ from ...errors import (
     ConfigurationError,
     InvalidResponseError,
 )
+from .broken import forget_key, in_one_line
 from .pool import PublicResolver, pool
 
 __all__ = ["Response", "Transport"]
@@ -160,7 +160,7 @@ class Transport:
                     await _read_some(response, said)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             if response is None or response.status < 300:
-                _forget_key(error)
+                forget_key(error)
                 if client.closed:
                     raise APIConnectionError(
                         "the session was left before the reply was there",
@@ -272,7 +272,7 @@ class Transport:
     def _translate(self, error: Exception, *, maybe_billed: bool) -> APIError:
         if isinstance(error, TimeoutError):
             return APITimeoutError(f"no whole reply within {self._timeout:g} s", maybe_billed=maybe_billed)
-        return APIConnectionError(_said(error), maybe_billed=maybe_billed)
+        return APIConnectionError(in_one_line(error), maybe_billed=maybe_billed)
 
 
 @cache
@@ -287,31 +287,3 @@ async def _read_some(response: aiohttp.ClientResponse, said: bytearray) -> None:
         if len(said) > _ERROR_BODY_BYTES:
             response.close()
             return
-
-
-def _said(error: Exception) -> str:
-    """An error of aiohttp in one line; its own words may quote the whole of what came."""
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "the server hung up before it answered"
-    said = str(error)
-    if type(error) is aiohttp.ClientConnectorError or isinstance(error, aiohttp.ClientConnectorDNSError):
-        code = error.errno or 0  # below 0: of the looking up of a name
-        reason = os.strerror(code) if code > 0 else error.strerror
-        said = f"no connection to {error.host}:{error.port}: {reason}"
-    elif isinstance(error, aiohttp.ClientHttpProxyError):
-        said = f"the proxy made no connection: {error.status} {error.message}"
-    elif isinstance(error, aiohttp.ClientResponseError):
-        said = f"the reply is not HTTP: {error.message.partition(':')[0]}"
-    return " ".join(said.split())[:400] or type(error).__name__
-
-
-def _forget_key(error: Exception) -> None:
-    # The repr of aiohttp's error shows the headers of the request, and its text a proxy's URL: with what
-    # the user has to say to the proxy in it.
-    if isinstance(error, aiohttp.ClientResponseError):
-        headers = error.request_info.headers.copy()
-        headers.update(dict.fromkeys(headers.keys() & {"Authorization", "Proxy-Authorization"}, "***"))
-        proxy = type(error.request_info.headers)
-        url = error.request_info.real_url.with_user(None)
-        error.request_info = error.request_info._replace(headers=proxy(headers), real_url=url)
-        error.args = (error.request_info, error.history)
