@@ -13,7 +13,14 @@ import anyio
 from .batch import Batch
 from .core.naming import idempotency_key
 from .core.usage import Usage, images_asked
-from .errors import APIError, AsiImageError, BudgetExceededError, JournalError, SinkError
+from .errors import (
+    APIError,
+    AsiImageError,
+    BudgetExceededError,
+    ConfigurationError,
+    JournalError,
+    SinkError,
+)
 from .events import Event, ImageNotStored, ImageStored, OutcomeReady
 from .exchange import Item
 from .ledger import Ledger
@@ -99,12 +106,17 @@ class Run:
         # What was read ahead counts, though nobody has pulled it.
         due = self._counts["total"] if total_is_known else self._resume.read
         complete = settled == due and (total_is_known or self._resume.ended)
+        stopped = self._batch.stopped_by
+        if complete and isinstance(
+            stopped, ConfigurationError
+        ):  # the session was left when all had been asked
+            stopped = None
         return RunReport(
             **(self._usage.sums() | self._counts),
             bytes_written=self._bytes_written,
             elapsed=elapsed,
-            stopped_by=self._batch.stopped_by,
-            drained=self._batch.stopped_by is None and not complete,
+            stopped_by=stopped,
+            drained=stopped is None and not complete,
             failures=tuple(self._failures),
         )
 

@@ -398,6 +398,23 @@ async def test_an_http_session_that_is_closed_ends_the_run_with_a_report_and_not
     assert read_summary(journal).spent == 1
 
 
+async def test_a_session_that_is_left_when_all_is_only_to_be_stored_leaves_nothing_out(
+    service: Service,
+) -> None:
+    stored = asyncio.Event()
+
+    async def store(_: Generation) -> None:
+        await stored.wait()
+
+    async with ImageSession(KEY, base_url=service.base_url) as asker:
+        running = asyncio.create_task(asker.run(["a", "b"], store))
+        while asker.usage.images < 2:
+            await asyncio.sleep(0.001)
+    stored.set()
+    report = await running
+    assert (report.ok, report.stopped_by, report.drained) == (True, None, False)
+
+
 async def test_a_run_that_is_drained_while_it_looks_finished_prompts_up_is_not_all_done(
     session: ImageSession, journal: Path
 ) -> None:

@@ -26,7 +26,8 @@ def status(folder: str, *, json: bool) -> int:
         print_json(_as_json(summary, missing, reasons))
     else:
         _tell(summary, missing, reasons)
-    finished = summary.left == 0 and not (summary.failed or summary.unknown or missing.count)
+    unfinished = summary.failed or summary.unknown or summary.in_flight or missing.count
+    finished = summary.left == 0 and not unfinished
     return ExitStatus.DONE if finished else ExitStatus.FAILED
 
 
@@ -42,7 +43,8 @@ def _reasons(summary: JournalSummary) -> list[dict[str, Any]]:
 
 def _as_json(summary: JournalSummary, missing: Missing, reasons: list[dict[str, Any]]) -> dict[str, Any]:
     counts = {
-        name: getattr(summary, name) for name in ("total", "done", "failed", "unknown", "left", "earlier")
+        name: getattr(summary, name)
+        for name in ("total", "done", "failed", "unknown", "in_flight", "left", "earlier")
     }
     return {**counts, "missing": missing.count, "reasons": reasons[:100]}
 
@@ -51,6 +53,8 @@ def _tell(summary: JournalSummary, missing: Missing, reasons: list[dict[str, Any
     parts = [f"{summary.done} done", f"{summary.failed} failed"]
     if summary.unknown:
         parts.append(f"{summary.unknown} unknown (may have been billed without a picture)")
+    if summary.in_flight:
+        parts.append(f"{summary.in_flight} in flight (or were, if the run was killed)")
     parts.append("how many are left is not known" if summary.left is None else f"{summary.left} left")
     if summary.earlier:
         parts.append(f"and {summary.earlier} done for other lists or settings")

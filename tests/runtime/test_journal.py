@@ -605,6 +605,21 @@ async def test_the_summary_counts_and_shows_the_first_failures(path: Path) -> No
     assert len(read_summary(path).failures) == 100
 
 
+async def test_the_summary_tells_what_is_in_flight(path: Path) -> None:
+    async with Journal(path) as journal:
+        await journal.note("total", 3)
+        keys = [(await journal.claim(digest)).key for digest in digests(3)]
+        await journal.record(keys[0], State.FAILED, "why", "asked once more")
+        for key in keys[:2]:
+            journal.departed(key, "a fox", 1)
+        await journal.recall("total")  # what was posted goes before it
+        summary = read_summary(path)
+        assert (summary.failed, summary.in_flight, summary.left) == (1, 1, 1)
+        for key in keys[:2]:
+            await journal.record(key, State.DONE, "")
+    assert (read_summary(path).done, read_summary(path).in_flight, read_summary(path).left) == (2, 0, 1)
+
+
 async def test_the_summary_is_of_the_last_list_and_says_what_is_of_others(path: Path) -> None:
     async with Journal(path) as journal:
         for digest in digests(20):

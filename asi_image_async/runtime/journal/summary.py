@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,9 +18,9 @@ __all__ = ["JournalSummary", "find_missing", "read_sends", "read_states", "read_
 class JournalSummary(NamedTuple):
     """What a journal knows of the last list that was run.
 
-    `total`: its items, None if it was never counted. `earlier`: done for other lists. `spent`: images bought
-    or maybe bought, in all. `failures`: the first few of what failed or is unknown, as (state, prompt, what
-    went wrong).
+    `total`: its items, None if it was never counted. `earlier`: done for other lists. `in_flight`: at the
+    service, or there when the last run was killed. `spent`: images bought or maybe bought, in all.
+    `failures`: the first few of what failed or is unknown, as (state, prompt, what went wrong).
     """
 
     total: int | None
@@ -28,15 +28,16 @@ class JournalSummary(NamedTuple):
     failed: int
     unknown: int
     earlier: int = 0
+    in_flight: int = 0
     spent: int = 0
     failures: tuple[tuple[State, str, str], ...] = ()
 
     @property
     def left(self) -> int | None:
-        """How many were never asked for, or not to an end."""
+        """How many are still to be asked for."""
         if self.total is None:
             return None
-        return max(0, self.total - self.done - self.failed - self.unknown)
+        return max(0, self.total - self.done - self.failed - self.unknown - self.in_flight)
 
 
 def read_summary(path: str | Path, *, failures: int = 100) -> JournalSummary:
@@ -112,6 +113,13 @@ def _looking(path: Path) -> Iterator[sqlite3.Connection | None]:
         raise as_journal_error(error, path) from error
 
 
+def _count_flights(database: sqlite3.Connection) -> int:
+    with suppress(sqlite3.OperationalError):  # one of an older version has no such table
+        new = "SELECT count(*) FROM flights WHERE key NOT IN (SELECT key FROM items)"
+        return int(database.execute(new).fetchone()[0])
+    return 0
+
+
 def _summary(database: sqlite3.Connection, failures: int) -> JournalSummary:
     run = (get_value(database, "run"),)
     counts = dict(database.execute("SELECT state, count(*) FROM items WHERE run = ? GROUP BY state", run))
@@ -127,6 +135,7 @@ def _summary(database: sqlite3.Connection, failures: int) -> JournalSummary:
         failed=counts.get(State.FAILED, 0),
         unknown=counts.get(State.UNKNOWN, 0),
         earlier=all_done - done,
+        in_flight=_count_flights(database),
         spent=get_value(database, "spent") or 0,
         failures=tuple((State(state), prompt or "", detail) for state, prompt, detail in rows),
     )
