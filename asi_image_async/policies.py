@@ -19,9 +19,7 @@ _UNITS = {
     "d": 86400.0, "day": 86400.0, "days": 86400.0,
 }  # fmt: skip
 _RATE = re.compile(r"\s*(\d{1,15})\s*/\s*(\d{1,15}(?:\.\d{1,15})?)?\s*([a-z]+)\s*", re.ASCII)
-_RATE_HINT = (
-    'Write a rate as "3/min", "20/2s" or "500/day": a whole number in s, min, h or day, or several of it.'
-)
+_RATE_HINT = 'Write a rate as "3/min", "20/2s" or "500/day"; the units are s, min, h and day.'
 
 
 @dataclass(frozen=True)
