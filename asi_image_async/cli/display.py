@@ -17,7 +17,7 @@ from .outlets import wait_for
 from .speech import Voice, visible
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 __all__ = ["BatchView", "Display", "OneView"]
 
@@ -135,7 +135,7 @@ class OneView:
         beat = "·•●•"[int(self._progress.elapsed * 5) % 4]
         elapsed = f"{self._progress.elapsed:.0f} s"
         words = _joined(f"waiting for the picture, {elapsed}", self._progress.waiting())
-        return Text.assemble((f"{beat} ", "magenta"), words, no_wrap=True, overflow="ellipsis")
+        return _LastLine(Text.assemble((f"{beat} ", "magenta"), words, no_wrap=True, overflow="ellipsis"))
 
 
 class BatchView:
@@ -183,7 +183,7 @@ class BatchView:
             style="bright_black",
         )
         row.add_row(Text(done, "bold"), bar, f"{share}%", Text(_clock(progress.seconds_left), "cyan"))
-        return Constrain(Group(row, self._how(), self._last()), _WIDEST)
+        return Constrain(Group(row, self._how(), _LastLine(self._last())), _WIDEST)
 
     def _last(self) -> Text:
         names = ", ".join(visible(name) for name in reversed(self._progress.last))
@@ -206,6 +206,16 @@ class BatchView:
             "unknown": progress.unknown,
         }
         return [f"{count} {what}" for what, count in counts.items() if count]
+
+
+class _LastLine:
+    """A text with room for the ^C that a terminal writes behind it: in a line more, it would leave a part."""
+
+    def __init__(self, text: Text) -> None:
+        self._text = text
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield from console.render(self._text, options.update_width(max(1, options.max_width - len("^C^C"))))
 
 
 def _style(part: str) -> str:

@@ -31,9 +31,8 @@ def pane(width: int, tmp_path: Path) -> Iterator[Pane]:
     )
     tmux = [find("tmux"), "-f", "/dev/null", "-S", str(tmp_path / "tmux")]
     size = ["-x", str(width), "-y", "24"]
-    subprocess.run(
-        [*tmux, "new-session", "-d", *size, f"unset COLUMNS; TERM=xterm-256color; {line}"], check=True
-    )
+    command = f"trap true INT; unset COLUMNS; TERM=xterm-256color; {line}"  # it outlives a Ctrl-C
+    subprocess.run([*tmux, "new-session", "-d", *size, command], check=True)
 
     def until(words: str) -> list[str]:
         for _ in range(400):
@@ -61,3 +60,10 @@ def test_the_bar_says_what_it_waits_for_in_three_whole_lines_and_goes(pane: Pane
     ended = pane("to look through them")
     assert ended[2].startswith("12 pictures in out/, 0 failed")
     assert not [line for line in ended if "━" in line]
+
+
+def test_ctrl_c_leaves_nothing_of_the_bar_behind(pane: Pane, tmp_path: Path) -> None:
+    pane("waiting for the rate limit")
+    assert pane(" 6 of 12 ")[-1].endswith("…")  # to the edge, where the ^C comes
+    subprocess.run([find("tmux"), "-S", str(tmp_path / "tmux"), "send-keys", "C-c"], check=True)
+    assert not [line for line in pane("6 are left") if "━" in line]
