@@ -107,9 +107,8 @@ class Run:
         due = self._counts["total"] if total_is_known else self._resume.read
         complete = settled == due and (total_is_known or self._resume.ended)
         stopped = self._batch.stopped_by
-        if complete and isinstance(
-            stopped, ConfigurationError
-        ):  # the session was left when all had been asked
+        # The session was left, or its client closed, when all had been asked for: nothing is missing.
+        if complete and isinstance(stopped, ConfigurationError):
             stopped = None
         return RunReport(
             **(self._usage.sums() | self._counts),

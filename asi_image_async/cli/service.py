@@ -33,7 +33,7 @@ class ServiceOptions:
         told = {rate.strip().lower() for rate in self.rates}
         if told <= {"auto"}:
             return "auto"
-        if told > told & {"none", "auto"} > set():
+        if len(told) > 1 and told & {"none", "auto"}:
             raise ConfigurationError(
                 "--rate none and --rate auto stand alone", hint="Leave out the one, or the others."
             )
