@@ -76,7 +76,7 @@ class Batch:
             return await self._exchange.ask(item, self.brake)
         except ConfigurationError as error:  # the user's own http session cannot be used, or no longer
             self.stop(error)
-            raise (item.unknown[-1] if item.unknown else Stopped) from error
+            raise Stopped from error
         except APIError as error:
             if self._ends_at_first:
                 raise

@@ -14,12 +14,14 @@ import anyio
 from .core.backoff import pause, retry_delay
 from .core.decode import decode_picture, to_image
 from .core.pace import Turn
+from .core.usage import images_asked
 from .core.wire import Incoming, Link, Reply, encode_request, read_error, read_reply
 from .errors import (
     APIConnectionError,
     APIError,
     APIStatusError,
     BudgetExceededError,
+    ConfigurationError,
     InvalidResponseError,
     RateLimitError,
     ServerError,
@@ -100,7 +102,7 @@ class Exchange:
         """
         try:
             return await self._ask(item, brake)
-        except (Stopped, BudgetExceededError):
+        except (Stopped, BudgetExceededError, ConfigurationError):
             if item.unknown:
                 raise item.unknown[-1] from None
             raise
@@ -196,22 +198,25 @@ class Exchange:
             asked = self._transport.endpoint
             raise read_error(response.status, response.headers, response.body, asked=asked)
         reply = read_reply(incoming, response.headers.get("x-request-id"))
-        images, size = await self._images(reply, incoming.size)
-        return reply, images, size
+        images, linked = await self._images(reply, images_asked(item.request))
+        return reply, images, incoming.size + linked
 
-    async def _images(self, reply: Reply, size: int) -> tuple[tuple[Image, ...], int]:
-        """The pictures of a reply of so many bytes, and how many it is with what had to be fetched for them.
+    async def _images(self, reply: Reply, asked: int) -> tuple[tuple[Image, ...], int]:
+        """The pictures of a reply, and how many bytes had to be fetched for them.
+
+        Each link has the bound of a reply, and all together that of as many as pictures were `asked` for.
 
         Those that are good are bought, whatever is wrong with another beside them. Raises
         InvalidResponseError where none is.
         """
         images: list[Image] = []
         wrong: list[InvalidResponseError] = []
+        linked, room = 0, asked * self._transport.max_bytes
         for picture in reply.pictures:
             try:
                 if isinstance(picture, Link):
-                    data = await self._fetch(picture, size)
-                    size += len(data)
+                    data = await self._fetch(picture, room - linked)
+                    linked += len(data)
                 else:
                     data = decode_picture(picture)
                 images.append(to_image(data))
@@ -222,14 +227,14 @@ class Exchange:
         for left_out in wrong:
             self._transport.key.forget(left_out)
             logger.warning("one of %d pictures of a reply is left out: %s", len(reply.pictures), left_out)
-        return tuple(images), size
+        return tuple(images), linked
 
-    async def _fetch(self, link: Link, size: int) -> bytes:
+    async def _fetch(self, link: Link, room: int) -> bytes:
         """Get a linked picture; it is bought already, so trying again costs nothing."""
         attempt = 1
         while True:
             try:
-                return await self._transport.fetch(link.url, size)
+                return await self._transport.fetch(link.url, room)
             except APIConnectionError as error:
                 if attempt >= self._policy.max_attempts:
                     # The reply came whole: another one would have to be paid for.

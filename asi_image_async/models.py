@@ -107,13 +107,13 @@ class ImageRequest(BaseModel):
     @model_validator(mode="after")
     def _extra_is_json(self) -> ImageRequest:
         if self.model_extra or self.metadata:
-            if _has_set(self.model_extra):  # it would be another request in every process
-                raise ValueError("an extra field has a set in it, which has no order: give a list")
             try:
                 # Read back, as it is written with NaN and Infinity, which are not JSON.
                 from_json(to_json([self.model_extra, self.metadata]), allow_inf_nan=False)
             except (PydanticSerializationError, ValueError) as error:
                 raise ValueError(f"an extra field cannot be written as JSON: {error}") from None
+            if _has_set(self.model_extra):  # it would be another request in every process
+                raise ValueError("an extra field has a set in it, which has no order: give a list")
         return self
 
     def __hash__(self) -> int:

@@ -132,13 +132,17 @@ class Run:
             claim = await self._resume.claim(asked)
             if not isinstance(claim, Claim):
                 return claim
+            self._stop_in_trouble()
             self._count(await self._make(asked.index, asked.request, claim))
-            if self._journal.trouble is not None:
-                self._batch.stop(self._journal.trouble)
+            self._stop_in_trouble()
             return None
         except JournalError as error:
             self._batch.stop(error)
             return Failed(asked.index, asked.request, error)
+
+    def _stop_in_trouble(self) -> None:
+        if self._journal.trouble is not None:
+            self._batch.stop(self._journal.trouble)
 
     async def _make(self, index: int, request: ImageRequest, claim: Claim) -> Outcome:
         key = idempotency_key(claim.key, self._journal.salt)

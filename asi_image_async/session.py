@@ -65,8 +65,9 @@ class ImageSession:
     flight at once. `rate_limit`: "3/min", RateLimit(3, per=60), several of these, None for no limit of
     ours, or "auto" to find the limit from what the service refuses. `retry`: a RetryPolicy, or a number
     of attempts in all. `timeout`: seconds for one attempt, the reply read whole; for each picture that it
-    links to, as long again. `max_response_bytes`: the largest reply that is read, unpacked and with what it
-    links to. `http`: an aiohttp session of yours, used and never closed. `observer`: called with every event.
+    links to, as long again. `max_response_bytes`: the largest reply that is read, unpacked, and the largest
+    picture that one links to. `http`: an aiohttp session of yours, used and never closed. `observer`: called
+    with every event.
 
     Raises ConfigurationError for a wrong setting; a missing key is told when the session is entered.
     """

@@ -647,7 +647,7 @@ async def test_pictures_and_links_in_one_reply_keep_their_order() -> None:
             assert [image.data for image in (await session.generate("a cat")).images] == [JPEG] * 3
 
 
-async def test_all_that_a_reply_links_to_has_one_bound_and_what_is_beyond_is_named(
+async def test_what_a_reply_links_to_has_the_bound_of_the_pictures_asked_for_and_what_is_beyond_is_named(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async def file(_: web.Request) -> web.Response:
@@ -657,8 +657,8 @@ async def test_all_that_a_reply_links_to_has_one_bound_and_what_is_beyond_is_nam
         linking(service, *["file"] * 5)
         given = settings() | {"max_response_bytes": BOUND}
         async with ImageSession(KEY, base_url=service.base_url, **given) as session:
-            assert len((await session.generate("a cat", n=5)).images) == 2
-            assert session.usage.bytes_received < BOUND
+            assert len((await session.generate("a cat", n=5)).images) == 5
+            assert len((await session.generate("a cat")).images) == 2
     assert caplog.text.count("larger than 65536 bytes (the picture's link: http://127.0.0.1") == 3
 
 
@@ -799,6 +799,21 @@ async def test_what_is_given_up_before_it_has_a_connection_was_not_billed() -> N
                     await session.generate("a cat")
             assert session.usage.billed_at_most == 0
     assert [type(event) for event in events] == [RequestStarted, RequestCancelled]
+
+
+async def test_a_middleware_that_sends_another_body_is_not_taken_for_a_request_that_never_left() -> None:
+    async def rewrites(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        await request.update_body(b'{"prompt": "another"}')
+        return await handler(request)
+
+    async with answering(close) as seen, aiohttp.ClientSession(middlewares=[rewrites]) as http:
+        async with ImageSession(KEY, base_url=seen.base_url, http=http, **settings()) as session:
+            with pytest.raises(APIConnectionError) as raised:
+                await session.generate("a cat")
+    assert (raised.value.maybe_billed, raised.value.attempts) == (True, 1)
+    assert len(seen.requests) == 1
 
 
 async def test_a_retry_that_a_brake_forbids_is_not_told(service: Service) -> None:

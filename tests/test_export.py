@@ -149,9 +149,6 @@ async def test_shards_are_cut_and_named_after_the_path(
     monkeypatch.setattr("asi_image_async.export.shards._MOST_SAMPLES", 3)
     exported = export_folder(folder, "webdataset", tmp_path / "foxes.tar")
     assert [file.name for file in exported.files] == ["foxes-000000.tar", "foxes-000001.tar"]
-    monkeypatch.setattr("asi_image_async.export.shards._MOST_SAMPLES", 10)
-    export_folder(folder, "webdataset", tmp_path / "foxes.tar")  # in one: nobody is to read the old second
-    assert [file.name for file in tmp_path.glob("*.tar")] == ["foxes-000000.tar"]
 
 
 async def test_csv_has_a_row_for_each_picture(folder: Path, tmp_path: Path) -> None:

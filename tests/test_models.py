@@ -185,6 +185,13 @@ def test_equal_requests_have_one_hash_and_are_one_key() -> None:
     assert ImageRequest(prompt="a", metadata={"n": [2]}) not in made
 
 
+def test_what_has_no_end_is_no_extra_field() -> None:
+    endless: list[object] = []
+    endless.append(endless)
+    with pytest.raises(ConfigurationError, match="cannot be written as JSON"):
+        ImageRequest.of("a fox", tags=endless)
+
+
 @pytest.mark.parametrize("extra", [{"a", "b"}, {"deep": [{"a"}]}])
 def test_a_set_which_has_no_order_is_refused(extra: object) -> None:
     with pytest.raises(ConfigurationError, match="give a list"):

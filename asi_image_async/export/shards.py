@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import tarfile
 from contextlib import ExitStack
-from itertools import count as count_from
 from pathlib import Path
 
 from pydantic_core import to_json
@@ -36,10 +35,6 @@ def write_shards(folder: Path, lines: Lines, path: Path) -> Exported:
                 shard = opened.enter_context(tarfile.open(place, "w", format=tarfile.PAX_FORMAT))
             _add(shard, folder / line["file_name"], line)
             count += 1
-    for number in count_from(len(files)):  # of a larger export: readers take all that have the name
-        if not (beyond := pattern.with_name(f"{pattern.stem}-{number:06}.tar")).is_file():
-            break
-        beyond.unlink()
     return Exported(count, tuple(files))
 
 

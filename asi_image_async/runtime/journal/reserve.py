@@ -3,42 +3,59 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
-from contextlib import suppress
+import tempfile
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from .broken import code
 
 __all__ = ["Reserve"]
 
-# A row takes three or four pages of the log; as many rows as there are requests in flight are to have room.
-_BYTES = 512 * 2**10
+# A row takes three or four pages of the log, so this is for some hundred. Of a disk that has hardly more it
+# is a part, or others would find it full.
+_MOST = 4 * 2**20
+_SHARE = 4
+# Given back bit by bit: on one disk with the pictures, they would take it all.
+_STEP = 64 * 2**10
 
 
 class Reserve:
-    """Bytes that a file beside the journal takes up, until they are given to the journal.
+    """Bytes of a disk that a file without a name takes up, so that they are free again with the process.
 
-    Where the system cannot set bytes aside, or has no room for them, there are none.
+    Where the system cannot set bytes aside there are none.
     """
 
-    def __init__(self, beside: Path) -> None:
-        self._beside = beside
-        self._is_there = False
-        if hasattr(os, "posix_fallocate"):
-            with suppress(OSError), open(beside, "r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, _BYTES)
-                self._is_there = True
+    def __init__(self, folder: Path) -> None:
+        self._left = 0
+        self._opened = ExitStack()
+        with suppress(OSError):
+            size = (
+                min(_MOST, shutil.disk_usage(folder).free // _SHARE) if hasattr(os, "posix_fallocate") else 0
+            )
+            self._file = self._opened.enter_context(tempfile.TemporaryFile(dir=folder))
+            os.posix_fallocate(self._file.fileno(), 0, size)
+            self._left = size
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._opened.close()
 
     def gives_room(self, error: sqlite3.Error) -> bool:
-        """Whether the error was that there is no room, and there is some now."""
-        if not self._is_there or code(error) != sqlite3.SQLITE_FULL:
+        """Whether the error may be that there is no room (a quota says it otherwise), and now is more."""
+        if not self._left or code(error) not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             return False
-        self.let_go()
+        self._left = max(0, self._left - _STEP)
+        with suppress(OSError):
+            self._file.truncate(self._left)
         return True
-
-    def let_go(self) -> None:
-        """Take up no room."""
-        if self._is_there:
-            self._is_there = False
-            with suppress(OSError):
-                os.truncate(self._beside, 0)

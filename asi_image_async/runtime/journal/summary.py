@@ -54,14 +54,19 @@ def read_summary(path: str | Path, *, failures: int = 100) -> JournalSummary:
 def read_states(path: str | Path, digests: Iterable[bytes]) -> Iterator[State | None]:
     """How each of the requests stands, None for never finished, without holding the journal.
 
-    Blocking. Raises JournalError. Without a journal nothing is known of any.
+    What was in flight when a run was killed, or is now, is unknown. Blocking. Raises JournalError. Without a
+    journal nothing is known of any.
     """
     path = Path(path)
     with _looking(path) if path.is_file() else nullcontext() as database:
-        if database is not None:
-            database.execute(SEEN)
+        if database is None:
+            yield from (None for _ in digests)
+            return
+        database.execute(SEEN)
+        lost = _flights(database)
         for digest in digests:
-            yield None if database is None else claim(database, digest).state
+            found = claim(database, digest)
+            yield State.UNKNOWN if found.state is None and found.key in lost else found.state
 
 
 def read_sends(path: str | Path) -> list[float]:
@@ -113,15 +118,17 @@ def _looking(path: Path) -> Iterator[sqlite3.Connection | None]:
         raise as_journal_error(error, path) from error
 
 
-def _count_flights(database: sqlite3.Connection) -> int:
+def _flights(database: sqlite3.Connection) -> dict[bytes, int]:
+    """What is in flight and has no row yet, with the images that are not counted as spent."""
     with suppress(sqlite3.OperationalError):  # one of an older version has no such table
-        new = "SELECT count(*) FROM flights WHERE key NOT IN (SELECT key FROM items)"
-        return int(database.execute(new).fetchone()[0])
-    return 0
+        return dict(
+            database.execute("SELECT key, images FROM flights WHERE key NOT IN (SELECT key FROM items)")
+        )
+    return {}
 
 
 def _summary(database: sqlite3.Connection, failures: int) -> JournalSummary:
-    run = (get_value(database, "run"),)
+    run, flights = (get_value(database, "run"),), _flights(database)
     counts = dict(database.execute("SELECT state, count(*) FROM items WHERE run = ? GROUP BY state", run))
     (all_done,) = database.execute("SELECT count(*) FROM items WHERE state = 'done'").fetchone()
     done = counts.get(State.DONE, 0) + (get_value(database, "skipped") or 0)
@@ -135,7 +142,7 @@ def _summary(database: sqlite3.Connection, failures: int) -> JournalSummary:
         failed=counts.get(State.FAILED, 0),
         unknown=counts.get(State.UNKNOWN, 0),
         earlier=all_done - done,
-        in_flight=_count_flights(database),
-        spent=get_value(database, "spent") or 0,
+        in_flight=len(flights),
+        spent=(get_value(database, "spent") or 0) + sum(flights.values()),
         failures=tuple((State(state), prompt or "", detail) for state, prompt, detail in rows),
     )

@@ -197,8 +197,8 @@ class Journal:
                 else:
                     beside = stack.enter_context(held(self.path))
                     database = stack.enter_context(closing(open_database(self.path)))
-                    place, reserve = Place(self.path, beside), Reserve(beside)
-                    stack.callback(reserve.let_go)
+                    place = Place(self.path, beside)
+                    reserve = stack.enter_context(Reserve(beside.parent))
                 self.salt = get_value(database, "salt")
             except Exception as error:
                 raise as_journal_error(error, self.path) from None
@@ -213,13 +213,14 @@ class Journal:
     ) -> list[Any]:
         """All jobs in one commit; where it fails, or a file is not in its `place`, an error for each."""
         try:
-            try:
-                answers = _commit(database, jobs)
-            except sqlite3.Error as error:
-                if reserve is None or not reserve.gives_room(error):
-                    raise
-                answers = _commit(database, jobs)
-                self.trouble = full(self.path)
+            while True:
+                try:
+                    answers = _commit(database, jobs)
+                    break
+                except sqlite3.Error as error:
+                    if reserve is None or not reserve.gives_room(error):
+                        raise
+                    self.trouble = full(self.path)
             if place is not None:
                 place.check()
             return answers

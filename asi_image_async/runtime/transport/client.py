@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import sys
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import version
@@ -60,14 +62,23 @@ class _Body(aiohttp.BytesPayload):
         line = writer.transport if isinstance(writer, StreamWriter) else None
         # On a line that is gone already aiohttp writes nothing, neither the headers nor this.
         if not isinstance(writer, StreamWriter) or (line and not line.is_closing()):
-            self.sent = True
-            self._leaves()
+            self._leave()
         try:
             await super().write_with_length(writer, content_length)
         except asyncio.CancelledError:
             if line:  # closed as it is by aiohttp, the line would stay until all the rest has gone out
                 line.abort()
             raise
+
+    async def close(self) -> None:
+        # Before it was sent, and not for an error: a middleware of the user's puts another there.
+        if not self.sent and sys.exc_info()[0] is None:
+            self._leave()
+        await super().close()
+
+    def _leave(self) -> None:
+        self.sent = True
+        self._leaves()
 
 
 class Transport:
@@ -85,7 +96,7 @@ class Transport:
         self._endpoint = URL(base_url) / "image" / "generate"
         self.key = Key(api_key)
         self._timeout = timeout
-        self._max_bytes = max_response_bytes
+        self.max_bytes = max_response_bytes
         self._given = http
         self._own: aiohttp.ClientSession | None = None
         self._links: aiohttp.ClientSession | None = None
@@ -168,9 +179,10 @@ class Transport:
                         maybe_billed=payload.sent,
                     ) from error
                 raise self._translate(error, maybe_billed=payload.sent) from error
-        except ValueError as error:  # of aiohttp, as where an auth of the client's, or .netrc, meets the key
-            if payload.sent:
+        except ValueError as error:
+            if "AUTH" not in str(error):  # of a middleware, say
                 raise
+            # Of aiohttp: an auth of the client's, or of .netrc, meets the key.
             raise ConfigurationError(
                 f"the http session cannot send this: {error}",
                 hint="Give one without an auth of its own: the key goes into the Authorization header.",
@@ -179,24 +191,23 @@ class Transport:
         # short, or half of it could be left; a reply that may hold a picture is never touched.
         return Response(response.status, response.headers, self.key.hide(bytes(said)))
 
-    async def fetch(self, url: str, size: int = 0) -> bytes:
-        """Get a picture that a reply links to, without the key, within the bound of the reply.
+    async def fetch(self, url: str, room: float = math.inf) -> bytes:
+        """Get a picture that a reply links to, without the key, within a reply's bound and within `room`.
 
-        `size`: the bytes of the reply, and of its pictures that were fetched before this one.
         Only over https or from the base URL's own origin, and never from a private address, unless the
         base URL's host is the same; every redirect is checked again. Raises InvalidResponseError for a
         link that is refused, APIConnectionError where it cannot be read.
         """
         try:
             with Deadline(self._timeout):
-                return await self._follow(url, size)
+                return await self._follow(url, room)
         except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
             if isinstance(error, ValueError) and not isinstance(error, OSError):  # a bad certificate is both
                 raise refused_link(url, "it is not a web address") from error
             failed = self._translate(error, maybe_billed=True)
             raise type(failed)(f"{failed} (the picture's link: {url})", maybe_billed=True) from error
 
-    async def _follow(self, url: str, size: int) -> bytes:
+    async def _follow(self, url: str, room: float) -> bytes:
         link = url
         for _ in range(_MAX_LINK_HOPS):
             if self.key.hide(link) != link:
@@ -207,7 +218,7 @@ class Transport:
                 target, timeout=_UNTIMED, allow_redirects=False, raise_for_status=False
             ) as response:
                 if response.status == 200:
-                    return await self._read_whole(response, size)
+                    return await self._read_whole(response, room)
                 location = response.headers.get("Location")
                 if not 300 <= response.status < 400 or location is None:
                     raise APIConnectionError(
@@ -240,23 +251,24 @@ class Transport:
         return self._links
 
     async def _read(
-        self, response: aiohttp.ClientResponse, feed: Callable[[bytes, int], object], size: int = 0
+        self, response: aiohttp.ClientResponse, feed: Callable[[bytes, int], object], room: float = math.inf
     ) -> None:
-        expected = response.content_length or 0
-        if size + expected > self._max_bytes:
+        size, expected = 0, response.content_length or 0
+        room = min(room, self.max_bytes)
+        if expected > room:
             response.close()
             raise self._too_large()
         while chunk := await response.content.readany():
             size += len(chunk)
-            if size > self._max_bytes:
+            if size > room:
                 response.close()
                 raise self._too_large()
             feed(chunk, expected)
 
-    async def _read_whole(self, response: aiohttp.ClientResponse, size: int) -> bytes:
+    async def _read_whole(self, response: aiohttp.ClientResponse, room: float) -> bytes:
         pieces: list[bytes] = []
         try:
-            await self._read(response, lambda piece, _: pieces.append(piece), size)
+            await self._read(response, lambda piece, _: pieces.append(piece), room)
         except InvalidResponseError as error:
             place = f" (the picture's link: {response.url})"
             raise InvalidResponseError(f"{error}{place}", hint=error.hint, maybe_billed=True) from None
@@ -264,7 +276,7 @@ class Transport:
 
     def _too_large(self) -> InvalidResponseError:
         return InvalidResponseError(
-            f"the reply, with what it links to, is larger than {self._max_bytes} bytes",
+            f"the reply is larger than {self.max_bytes} bytes",
             hint="Raise max_response_bytes if such large pictures are meant.",
             maybe_billed=True,
         )
