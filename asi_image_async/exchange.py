@@ -162,7 +162,7 @@ class Exchange:
             self._transport.key.forget(error)
             elapsed = self._gate.now() - turn.granted
             self._tell(RequestFailed(item.request, item.attempts, elapsed, error))
-            await self._tell_gate(turn, error, item.attempts)
+            await self._tell_gate(turn, error, item)
             raise
         except BaseException:
             if started:
@@ -244,17 +244,18 @@ class Exchange:
             await anyio.sleep(pause(attempt, self._policy, random.random()))
             attempt += 1
 
-    async def _tell_gate(self, turn: Turn, error: APIError, attempt: int) -> None:
-        if isinstance(error, APIStatusError) and _asks_for_patience(error, attempt):
+    async def _tell_gate(self, turn: Turn, error: APIError, item: Item) -> None:
+        if isinstance(error, APIStatusError) and self._asks_for_patience(error, item):
             await self._gate.refused(turn, error.retry_after)
         elif isinstance(error, ServerError | APIConnectionError):
             self._gate.failed(turn)
         else:  # the service looked at it, so no limit stood in its way
             self._gate.succeeded(turn)
 
-
-def _asks_for_patience(error: APIStatusError, attempt: int) -> bool:
-    # A 503 may be one machine's bad moment, and says no more; but a gateway's limit (nginx's limit_req)
-    # says 503 too, and says it again.
-    again = error.retry_after is not None or attempt > 1
-    return type(error) is RateLimitError or (error.status == 503 and again)
+    def _asks_for_patience(self, error: APIStatusError, item: Item) -> bool:
+        if type(error) is RateLimitError or error.status != 503:
+            return type(error) is RateLimitError
+        # A 503 may be one machine's bad moment, or of one prompt that breaks it; but a gateway's limit, as of
+        # nginx, says 503 too, says it again, and not to one alone.
+        to_others = self._gate.struck(item.idempotency_key)
+        return error.retry_after is not None or (item.attempts > 1 and to_others)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import anyio.to_thread
 from pydantic import (
@@ -106,15 +106,29 @@ class ImageRequest(BaseModel):
 
     @model_validator(mode="after")
     def _extra_is_json(self) -> ImageRequest:
-        if self.model_extra or self.metadata:
+        if self.sent_beside or self.metadata:
             try:
                 # Read back, as it is written with NaN and Infinity, which are not JSON.
-                from_json(to_json([self.model_extra, self.metadata]), allow_inf_nan=False)
+                from_json(to_json([self.sent_beside, self.metadata]), allow_inf_nan=False)
             except (PydanticSerializationError, ValueError) as error:
                 raise ValueError(f"an extra field cannot be written as JSON: {error}") from None
-            if _has_set(self.model_extra):  # it would be another request in every process
+            if _has_set(self.sent_beside):  # it would be another request in every process
                 raise ValueError("an extra field has a set in it, which has no order: give a list")
         return self
+
+    @property
+    def sent_beside(self) -> dict[str, Any]:
+        """What goes into the JSON body beside prompt, model and size; the fields of a subclass too."""
+        given = self.model_extra or {}
+        if type(self) is ImageRequest:
+            return given
+        own = ImageRequest.model_fields
+        return {name: getattr(self, name) for name in type(self).model_fields if name not in own} | given
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """As pydantic's, but what is changed is checked. Raises pydantic's ValidationError."""
+        copied = super().model_copy(deep=deep)
+        return type(self)(**(dict(copied) | dict(update))) if update else copied
 
     def __hash__(self) -> int:
         return hash((self.prompt, self.size, self.model, self.id))  # of what can be hashed

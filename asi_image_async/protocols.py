@@ -38,7 +38,7 @@ class Sink(Protocol):
     async def open(self) -> None:
         """Make ready; raises SinkError where pictures could not be stored."""
 
-    async def write(self, generation: Generation) -> Receipt:
+    async def write(self, generation: Generation, /) -> Receipt:
         """Store every image of the generation; returns when they would survive a crash."""
 
     async def close(self) -> None:

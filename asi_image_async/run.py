@@ -266,8 +266,10 @@ class Run:
 
 def _sink_error(what: str, cause: BaseException) -> SinkError:
     hint = cause.hint if isinstance(cause, SinkError) else None
-    if isinstance(cause, TypeError | AttributeError | NameError):
+    said = str(cause) or type(cause).__name__
+    if not isinstance(cause, SinkError | OSError):
         hint = "The sink raised this: mend its code, then run the same again."
-    error = SinkError(f"{what}: {str(cause) or type(cause).__name__}", hint=hint)
+        said = f"{type(cause).__name__}: {cause}"
+    error = SinkError(f"{what}: {said}", hint=hint)
     error.__cause__ = cause
     return error

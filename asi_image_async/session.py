@@ -112,6 +112,12 @@ class ImageSession:
         return self._usage
 
     async def __aenter__(self) -> Self:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            raise ConfigurationError(
+                "a session needs an event loop of asyncio", hint="Enter it in asyncio.run(), not in trio's."
+            ) from None
         if self._open is not None:
             raise ConfigurationError("the session is open already", hint="Make another for another block.")
         transport = Transport(
@@ -124,7 +130,7 @@ class ImageSession:
         await transport.open()
         self._id = secrets.token_bytes(8)  # of what this gate knows: another one has to be told
         gate = Gate(self._limits, self._width, self._tell, self._shared, self._policy.max_wait)
-        self._loop = asyncio.get_running_loop()
+        self._loop = loop
         self._leaving = Brake()
         self._open = gate, transport
         return self

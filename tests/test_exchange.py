@@ -24,7 +24,7 @@ from conftest import KEY
 from pydantic import SecretStr
 from service import GOOD, JPEG, Service, raw_serving, read_request, reply, serving
 
-from asi_image_async import Done, Failed, ImageRequest, ImageSession, RetryPolicy
+from asi_image_async import Done, Failed, ImageRequest, ImageSession, MemorySink, RetryPolicy
 from asi_image_async.errors import (
     APIConnectionError,
     APIError,
@@ -43,6 +43,7 @@ from asi_image_async.events import (
     RequestFailed,
     RequestStarted,
     RetryScheduled,
+    Throttled,
 )
 from asi_image_async.exchange import Exchange, Item
 from asi_image_async.runtime.gate import Gate
@@ -814,6 +815,39 @@ async def test_a_middleware_that_sends_another_body_is_not_taken_for_a_request_t
                 await session.generate("a cat")
     assert (raised.value.maybe_billed, raised.value.attempts) == (True, 1)
     assert len(seen.requests) == 1
+
+
+async def test_one_prompt_that_breaks_the_service_holds_up_no_other(service: Service) -> None:
+    async def answer(number: int, request: web.Request) -> web.Response:
+        return reply({}, 503) if (await request.json())["prompt"] == "poison" else reply()
+
+    service.answer = answer
+    retry = RetryPolicy(max_attempts=4, backoff=0.001)
+    events: list[Event] = []
+    async with ImageSession(KEY, base_url=service.base_url, retry=retry, observer=events.append) as session:
+        with pytest.raises(ServerError):
+            await session.generate("poison")
+        await asyncio.wait_for(session.generate("a cat"), 5)
+    assert not [event for event in events if isinstance(event, Throttled)]
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_what_is_raised_within_a_users_http_session_is_that_prompts_failure(
+    service: Service, when: str
+) -> None:
+    async def breaks(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if when == "after":
+            await handler(request)
+        raise RuntimeError("it broke")
+
+    async with aiohttp.ClientSession(middlewares=[breaks]) as http:
+        async with ImageSession(KEY, base_url=service.base_url, http=http, **settings()) as session:
+            report = await session.run(["a", "b"], MemorySink())
+    assert report.stopped_by is None
+    assert (report.failed, report.unknown) == ((2, 0) if when == "before" else (0, 2))
+    assert "the http session raised RuntimeError: it broke" in str(report.failures[0].error)
 
 
 async def test_a_retry_that_a_brake_forbids_is_not_told(service: Service) -> None:

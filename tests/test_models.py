@@ -15,8 +15,12 @@ from typing import Any
 import pytest
 from PIL import Image as Pillow
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from asi_image_async.core.decode import to_image
+from asi_image_async.core.naming import digest
+from asi_image_async.core.usage import images_asked
+from asi_image_async.core.wire import encode_request
 from asi_image_async.errors import ConfigurationError
 from asi_image_async.models import Generation, Image, ImageRequest
 
@@ -196,3 +200,29 @@ def test_what_has_no_end_is_no_extra_field() -> None:
 def test_a_set_which_has_no_order_is_refused(extra: object) -> None:
     with pytest.raises(ConfigurationError, match="give a list"):
         ImageRequest.of("a fox", tags=extra)
+
+
+class Styled(ImageRequest):
+    style: str = "oil"
+
+
+def test_the_fields_of_a_subclass_are_sent_and_make_another_request() -> None:
+    ink = Styled(prompt="a fox", style="ink")
+    assert from_json(encode_request(ink))["style"] == "ink"
+    assert digest(ink) != digest(Styled(prompt="a fox"))
+    same = ImageRequest(prompt="a fox", style="ink")  # type: ignore[call-arg]
+    assert (digest(ink), images_asked(Counted(prompt="a fox"))) == (digest(same), 4)
+
+
+class Counted(ImageRequest):
+    n: int = 4
+
+
+def test_a_copy_with_changes_is_checked() -> None:
+    request = ImageRequest(prompt="a fox", metadata={"row": 1}, seed=7)  # type: ignore[call-arg]
+    wide = request.model_copy(update={"size": "landscape"})
+    assert (wide.size, wide.metadata, wide.model_extra) == ("1792x1024", {"row": 1}, {"seed": 7})
+    assert request.model_copy() == request
+    for wrong in ({"prompt": " "}, {"size": "huge"}, {"tags": {"a", "b"}}, {"x": object()}):
+        with pytest.raises(ValidationError):
+            request.model_copy(update=wrong)

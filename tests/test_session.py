@@ -383,6 +383,11 @@ async def test_a_session_is_for_the_loop_that_it_was_opened_in(
     assert len(service.bodies) == 1
 
 
+def test_another_kind_of_event_loop_is_refused_by_name() -> None:
+    with pytest.raises(ConfigurationError, match="an event loop of asyncio"):
+        ImageSession(KEY).__aenter__().send(None)
+
+
 async def test_what_was_given_up_in_flight_may_have_been_billed(service: Service) -> None:
     async def answer(number: int, _: web.Request) -> web.Response:
         await asyncio.Event().wait()

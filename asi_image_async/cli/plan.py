@@ -99,7 +99,7 @@ def _kinds(requests: Iterable[ImageRequest]) -> tuple[Counter[str], Counter[str]
     for request in requests:
         sizes[request.size or "not sent"] += 1
         models[request.model] += 1
-        sent.update(dict.fromkeys(islice(request.model_extra or {}, _KINDS - len(sent))))
+        sent.update(dict.fromkeys(islice(request.sent_beside, _KINDS - len(sent))))
         kept.update(dict.fromkeys(islice(request.metadata, _KINDS - len(kept))))
     return sizes, models, list(sent), list(kept)
 

@@ -29,8 +29,8 @@ def digest(request: ImageRequest) -> bytes:
 
     `id` and `metadata` take no part: they are not sent, so they make no other picture.
     """
-    extra = request.model_extra and _in_order(from_json(to_json(request.model_extra)))
-    material = to_json([request.prompt, request.size, request.model, list((extra or {}).items())])
+    beside = request.sent_beside and _in_order(from_json(to_json(request.sent_beside)))
+    material = to_json([request.prompt, request.size, request.model, list(beside.items())])
     return hashlib.blake2b(material, digest_size=16).digest()
 
 

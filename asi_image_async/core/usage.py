@@ -115,7 +115,7 @@ class Usage:
 
 def images_asked(request: ImageRequest) -> int:
     """How many pictures a request asks for: its `n`, in whatever form a service might take it, or one."""
-    n = (request.model_extra or {}).get("n")
+    n = request.sent_beside.get("n")
     if isinstance(n, int | float | str) and not isinstance(n, bool):
         with suppress(ValueError, OverflowError):
             return max(1, math.ceil(min(float(n), _MOST_IMAGES)))

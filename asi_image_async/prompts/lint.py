@@ -44,7 +44,7 @@ def lint_prompts(numbered: Iterable[tuple[int, ImageRequest]]) -> Iterator[Findi
     """One finding for each request, in order."""
     kinds: dict[str, Twins] = {}
     for line, request in numbered:
-        kind = f"{request.size} {request.model} {sorted((request.model_extra or {}).items())}"
+        kind = f"{request.size} {request.model} {sorted(request.sent_beside.items())}"
         twins = kinds.setdefault(kind, Twins())
         same_as = twins.same(request.prompt, line)
         near = twins.near(request.prompt, line) if same_as is None else None

@@ -55,6 +55,7 @@ class Gate:
         # there is room for hardly more, so the next one waits until the last charge has leaked away.
         self._spacing = AsyncLimiter(1, 1)
         self._charged = False
+        self._struck: frozenset[str] = frozenset()
         self._interval = 0.0  # as it was told last
         self._changed: anyio.Event | None = None  # of the one that waits at the head of the queue
         self._tell = tell
@@ -98,8 +99,15 @@ class Gate:
         if turn.sent is None:
             turn.sent = self.now()
 
+    def struck(self, key: str) -> bool:
+        """This request failed as at a busy service; whether another has too, with none let through since."""
+        if len(self._struck) < 2:
+            self._struck |= {key}
+        return self._struck != {key}
+
     def succeeded(self, turn: Turn) -> None:
         """It was let through, and the work is done."""
+        self._struck = frozenset()
         self.pace.succeeded(turn, self.now())
         self._look_again()
 

@@ -48,7 +48,7 @@ def encode_request(request: ImageRequest) -> bytes:
     body: dict[str, Any] = {"prompt": request.prompt, "model": request.model}
     if request.size is not None:
         body["size"] = request.size
-    return to_json(body | (request.model_extra or {}))
+    return to_json(body | request.sent_beside)
 
 
 def read_reply(incoming: Incoming, request_id: str | None = None) -> Reply:

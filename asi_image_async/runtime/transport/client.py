@@ -24,6 +24,7 @@ from ...errors import (
     APIConnectionError,
     APIError,
     APITimeoutError,
+    AsiImageError,
     ConfigurationError,
     InvalidResponseError,
 )
@@ -150,6 +151,7 @@ class Transport:
         headers = {
             "Authorization": self.key.authorization,
             "Accept": "application/json",
+            "Content-Type": "application/json",
             "Idempotency-Key": idempotency_key,
             "User-Agent": _user_agent(),
         }
@@ -179,13 +181,18 @@ class Transport:
                         maybe_billed=payload.sent,
                     ) from error
                 raise self._translate(error, maybe_billed=payload.sent) from error
-        except ValueError as error:
-            if "AUTH" not in str(error):  # of a middleware, say
+        except Exception as error:
+            if self._given is None or isinstance(error, AsiImageError):
                 raise
-            # Of aiohttp: an auth of the client's, or of .netrc, meets the key.
-            raise ConfigurationError(
-                f"the http session cannot send this: {error}",
-                hint="Give one without an auth of its own: the key goes into the Authorization header.",
+            if isinstance(error, ValueError) and "AUTH" in str(error):  # or .netrc's, meets the key
+                raise ConfigurationError(
+                    f"the http session cannot send this: {error}",
+                    hint="Give one without an auth of its own: the key goes into the Authorization header.",
+                ) from error
+            raise APIConnectionError(
+                f"the http session raised {type(error).__name__}: {error}",
+                hint="What was added to it, such as a middleware, did: mend that.",
+                maybe_billed=payload.sent,
             ) from error
         # The status counts even where the body is cut, too long or late. The key goes before an error is cut
         # short, or half of it could be left; a reply that may hold a picture is never touched.

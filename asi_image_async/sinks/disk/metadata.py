@@ -78,7 +78,7 @@ def line_of(generation: Generation, image: Image, file_name: str) -> bytes:
         "attempts": generation.attempts,
         "elapsed": round(generation.elapsed, 3),
     }
-    given = {**request.metadata, **(request.model_extra or {})}
+    given = {**request.metadata, **request.sent_beside}
     line = {
         **{f"given_{name}" if name in ours else name: value for name, value in given.items()},
         **({"id": request.id} if request.id is not None else {}),
