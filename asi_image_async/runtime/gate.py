@@ -25,6 +25,7 @@ _WORTH_TELLING = 0.2
 _CATCH_UP = 0.005
 # How much later than its time a shared slot may be used, in seconds: less than any margin.
 _SLOT_LASTS = 0.005
+_A_MOMENT = 30.0  # seconds
 # How long it may take to tell the others that the service said no, in seconds.
 _PATIENCE = 5.0
 
@@ -55,7 +56,7 @@ class Gate:
         # there is room for hardly more, so the next one waits until the last charge has leaked away.
         self._spacing = AsyncLimiter(1, 1)
         self._charged = False
-        self._struck: frozenset[str] = frozenset()
+        self._struck: list[tuple[str, float]] = []
         self._interval = 0.0  # as it was told last
         self._changed: anyio.Event | None = None  # of the one that waits at the head of the queue
         self._tell = tell
@@ -100,14 +101,14 @@ class Gate:
             turn.sent = self.now()
 
     def struck(self, key: str) -> bool:
-        """This request failed as at a busy service; whether another has too, with none let through since."""
-        if len(self._struck) < 2:
-            self._struck |= {key}
-        return self._struck != {key}
+        """This request failed as at a busy service; whether another has too, a moment ago."""
+        now = self.now()
+        others = [(each, at) for each, at in self._struck if each != key and now - at < _A_MOMENT]
+        self._struck = [*others[-1:], (key, now)]
+        return bool(others)
 
     def succeeded(self, turn: Turn) -> None:
         """It was let through, and the work is done."""
-        self._struck = frozenset()
         self.pace.succeeded(turn, self.now())
         self._look_again()
 
