@@ -9,6 +9,7 @@ from contextlib import suppress
 import anyio
 import anyio.lowlevel
 
+from .brake import Brake, Stopped
 from .core.backoff import stops_all
 from .core.usage import Usage
 from .errors import APIError, AsiImageError, ConfigurationError
@@ -17,12 +18,13 @@ from .models import Generation, ImageRequest, Prompt
 from .outcomes import Done, Failed, Outcome
 from .policies import RetryPolicy
 from .protocols import Prompts
-from .runtime.pump import Brake, Stopped, each
+from .runtime.pump import each
 
 __all__ = [
     "Batch",
     "UntilStopped",
     "Watched",
+    "check_beside",
     "check_prompts",
     "in_places",
     "session_left",
@@ -197,6 +199,16 @@ class Watched(AsyncIterator[Prompt]):
                 if len(prompts) % _IN_ONE_STEP == 0:
                     await anyio.lowlevel.checkpoint()
         return prompts
+
+
+def check_beside(prompt: Prompt, **fields: object) -> None:
+    """An ImageRequest says all of it: nothing beside it may say something else than what is usual."""
+    if isinstance(prompt, ImageRequest):
+        usual = {"size": "1024x1024", "model": "asi1-mini"}
+        if given := [name for name, value in fields.items() if value != usual.get(name)]:
+            raise ConfigurationError(
+                f"{', '.join(given)} beside an ImageRequest", hint="Say it in the ImageRequest."
+            )
 
 
 def check_prompts(prompts: Prompts) -> Prompts:

@@ -11,6 +11,7 @@ from typing import Protocol
 
 import anyio
 
+from .brake import Brake, Stopped
 from .core.backoff import pause, retry_delay
 from .core.decode import decode_picture, to_image
 from .core.pace import Turn
@@ -37,7 +38,6 @@ from .events import (
 from .models import Generation, Image, ImageRequest
 from .policies import RetryPolicy
 from .runtime.gate import Gate
-from .runtime.pump import Brake, Stopped
 from .runtime.transport import Transport
 
 __all__ = ["Books", "Exchange", "Item"]
@@ -205,7 +205,6 @@ class Exchange:
         """The pictures of a reply, and how many bytes had to be fetched for them.
 
         Each link has the bound of a reply, and all together that of as many as pictures were `asked` for.
-
         Those that are good are bought, whatever is wrong with another beside them. Raises
         InvalidResponseError where none is.
         """

@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 
 from .batch import Batch
+from .brake import Stopped
 from .core.naming import idempotency_key
 from .core.usage import Usage, images_asked
 from .errors import (
@@ -29,7 +30,7 @@ from .outcomes import Done, Failed, Outcome, RunReport
 from .protocols import Prompts, Sink
 from .resume import Asked, Resume
 from .runtime.journal import Claim, Journal, State
-from .runtime.pump import Stopped, is_own_cancellation, pump
+from .runtime.pump import is_own_cancellation, pump
 
 __all__ = ["Run"]
 

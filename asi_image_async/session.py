@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import (
     AsyncIterator,
@@ -20,12 +19,23 @@ from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 import aiohttp
 from pydantic import SecretStr
 
-from .batch import Batch, UntilStopped, Watched, check_prompts, in_places, session_left, to_requests
+from .batch import (
+    Batch,
+    UntilStopped,
+    Watched,
+    check_beside,
+    check_prompts,
+    in_places,
+    session_left,
+    to_requests,
+)
+from .brake import Brake, Stopped
 from .core.usage import Usage
 from .errors import AsiImageError, ConfigurationError
 from .events import Event
 from .exchange import Books, Exchange, Item
 from .ledger import Ledger, budget
+from .listener import Listener
 from .models import Generation, ImageRequest, Prompt
 from .outcomes import Outcome, RunReport
 from .policies import RateLimit, RetryPolicy, parse_rate_limits, parse_retry
@@ -33,15 +43,17 @@ from .protocols import Observer, Prompts, Sink
 from .run import Run
 from .runtime.gate import Gate
 from .runtime.journal import Journal
-from .runtime.pump import Brake, Stopped, pump
+from .runtime.pump import pump
 from .runtime.transport import Transport
 from .settings import (
     check_http,
     check_observer,
+    check_run,
     find_api_key,
     find_base_url,
     hide_key,
     positive_seconds,
+    running_loop,
     whole_number,
 )
 from .sinks.callback import CallbackSink
@@ -50,11 +62,6 @@ if TYPE_CHECKING:
     from .runtime.shared import SharedLimit
 
 __all__ = ["ImageSession"]
-
-logger = logging.getLogger("asi_image_async")
-
-
-_DEFAULTS = {"size": "1024x1024", "model": "asi1-mini"}
 
 
 class ImageSession:
@@ -94,8 +101,7 @@ class ImageSession:
         self._timeout = positive_seconds(timeout, "timeout")
         self._max_response_bytes = whole_number(max_response_bytes, "max_response_bytes")
         self._http = check_http(http)
-        self._observer = check_observer(observer)
-        self._observer_failed = False
+        self._listener = Listener(check_observer(observer))
         self._usage = Usage()
         self._id = b""
         self._batches: set[Batch] = set()
@@ -112,12 +118,7 @@ class ImageSession:
         return self._usage
 
     async def __aenter__(self) -> Self:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            raise ConfigurationError(
-                "a session needs an event loop of asyncio", hint="Enter it in asyncio.run(), not in trio's."
-            ) from None
+        loop = running_loop()
         if self._open is not None:
             raise ConfigurationError("the session is open already", hint="Make another for another block.")
         transport = Transport(
@@ -162,13 +163,7 @@ class ImageSession:
         Raises ConfigurationError for a request that is none, before anything is sent, and APIError where
         there is no picture.
         """
-        if isinstance(prompt, ImageRequest):
-            beside = {"size": size, "model": model} | extra
-            given = [name for name, value in beside.items() if value != _DEFAULTS.get(name)]
-            if given:
-                raise ConfigurationError(
-                    f"{', '.join(given)} beside an ImageRequest", hint="Say it in the ImageRequest."
-                )
+        check_beside(prompt, size=size, model=model, **extra)
         request = ImageRequest.of(prompt, size=size, model=model, **extra)
         item = Item(request, idempotency_key=secrets.token_hex(16))
         try:
@@ -244,12 +239,7 @@ class ImageSession:
         where the journal or the sink cannot be opened; nothing has been sent then.
         """
         images = budget(max_images, max_cost, price_per_image)
-        if not isinstance(fail_fast, bool):
-            raise ConfigurationError(f"fail_fast must be True or False, not {fail_fast!r}")
-        if isinstance(sink, type) and isinstance(sink, Sink):
-            raise ConfigurationError(
-                f"{sink.__name__} is a class", hint="Give one made of it, not the class."
-            )
+        check_run(sink, fail_fast)
         book = journal if isinstance(journal, Journal) else Journal(journal)
         usage = Usage()
 
@@ -314,14 +304,7 @@ class ImageSession:
 
     def _tell(self, event: Event) -> None:
         self._usage.note(event)
-        if self._observer is None:
-            return
-        try:
-            self._observer(event)
-        except (Exception, asyncio.CancelledError):  # nothing is awaited here: it is not ours
-            if not self._observer_failed:
-                self._observer_failed = True
-                logger.exception("the observer raised; it is told on, and this is logged once")
+        self._listener(event)
 
 
 def _shared(limit: RateLimit) -> SharedLimit:

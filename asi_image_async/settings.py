@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import math
 import os
@@ -11,15 +12,17 @@ from pydantic import SecretStr
 from yarl import URL
 
 from .errors import ConfigurationError
-from .protocols import Observer
+from .protocols import Observer, Sink
 
 __all__ = [
     "check_http",
     "check_observer",
+    "check_run",
     "find_api_key",
     "find_base_url",
     "hide_key",
     "positive_seconds",
+    "running_loop",
     "whole_number",
 ]
 
@@ -48,6 +51,24 @@ def check_observer(given: Observer | None) -> Observer | None:
     if given is not None and (not callable(given) or is_async):
         raise ConfigurationError("observer must be an ordinary function", hint="It may start a task.")
     return given
+
+
+def check_run(sink: object, fail_fast: object) -> None:
+    """What a run is told."""
+    if not isinstance(fail_fast, bool):
+        raise ConfigurationError(f"fail_fast must be True or False, not {fail_fast!r}")
+    if isinstance(sink, type) and isinstance(sink, Sink):
+        raise ConfigurationError(f"{sink.__name__} is a class", hint="Give one made of it, not the class.")
+
+
+def running_loop() -> asyncio.AbstractEventLoop:
+    """The event loop, which is one of asyncio."""
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise ConfigurationError(
+            "a session needs an event loop of asyncio", hint="Enter it in asyncio.run(), not in trio's."
+        ) from None
 
 
 def find_api_key(given: SecretStr | None) -> SecretStr:

@@ -58,3 +58,18 @@ def test_a_cancellation_from_outside_is_one() -> None:
             await task
 
     on_a_fake_clock(main())
+
+
+def test_a_cancellation_that_meets_the_end_is_not_swallowed() -> None:
+    async def wait() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        with Deadline(10):
+            asyncio.get_running_loop().call_later(10, task.cancel)
+            await asyncio.sleep(20)
+
+    async def main() -> None:
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.create_task(wait())
+
+    on_a_fake_clock(main())

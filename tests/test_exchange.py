@@ -25,6 +25,7 @@ from pydantic import SecretStr
 from service import GOOD, JPEG, Service, raw_serving, read_request, reply, serving
 
 from asi_image_async import Done, Failed, ImageRequest, ImageSession, MemorySink, RetryPolicy
+from asi_image_async.brake import Brake, Stopped
 from asi_image_async.errors import (
     APIConnectionError,
     APIError,
@@ -47,7 +48,6 @@ from asi_image_async.events import (
 )
 from asi_image_async.exchange import Exchange, Item
 from asi_image_async.runtime.gate import Gate
-from asi_image_async.runtime.pump import Brake, Stopped
 from asi_image_async.runtime.transport import Transport
 
 pytestmark = pytest.mark.anyio
@@ -848,6 +848,22 @@ async def test_what_is_raised_within_a_users_http_session_is_that_prompts_failur
     assert report.stopped_by is None
     assert (report.failed, report.unknown) == ((2, 0) if when == "before" else (0, 2))
     assert "the http session raised RuntimeError: it broke" in str(report.failures[0].error)
+
+
+async def test_what_is_raised_when_a_link_is_followed_names_the_link_that_was_bought() -> None:
+    async def breaks(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        if request.method == "GET":
+            raise RuntimeError("it broke")
+        return await handler(request)
+
+    async with serving() as service, aiohttp.ClientSession(middlewares=[breaks]) as http:
+        linking(service, "file")
+        async with ImageSession(KEY, base_url=service.base_url, http=http, **settings()) as session:
+            with pytest.raises(InvalidResponseError, match=r"it broke.*/file") as raised:
+                await session.generate("a cat")
+    assert raised.value.maybe_billed
 
 
 async def test_a_retry_that_a_brake_forbids_is_not_told(service: Service) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from full_disk import largest_file
 
+from asi_image_async import files
 from asi_image_async.files import sync_directory, write_whole
 
 OLD, NEW = b"old" * 100, b"new" * 100_000
@@ -97,3 +98,22 @@ def test_a_directory_that_is_not_there_is_told(tmp_path: Path) -> None:
         write_whole(tmp_path / "gone" / "fox.jpg", NEW)
     sync_directory(tmp_path)
     assert os.listdir(tmp_path) == []
+
+
+def test_a_name_is_flushed_after_it_was_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    replace, sync = os.replace, files.sync_directory
+    monkeypatch.setattr(os, "replace", lambda *names: (done.append("named"), replace(*names)))
+    monkeypatch.setattr(files, "sync_directory", lambda folder: (done.append("flushed"), sync(folder)))
+    files.write_durably(tmp_path / "fox.jpg", NEW)
+    assert done == ["named", "flushed"]
+
+
+def test_the_draft_of_a_process_with_the_same_number_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "_numbers", iter(range(9)))
+    other = tmp_path / f".{os.getpid()}-0.tmp"
+    other.write_bytes(OLD)
+    write_whole(tmp_path / "fox.jpg", NEW)
+    assert other.read_bytes() == OLD

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from conftest import KEY
-from service import Service, reply
+from service import GOOD, Service, reply
 
 from asi_image_async import ImageRequest, ImageSession, MemorySink, RateLimit, RetryPolicy
 from asi_image_async.core.usage import images_asked
@@ -19,6 +19,7 @@ from asi_image_async.errors import BudgetExceededError, ConfigurationError, Rate
 from asi_image_async.events import WaitStarted
 from asi_image_async.ledger import budget
 from asi_image_async.runtime.journal import Journal
+from asi_image_async.runtime.journal.summary import read_summary
 
 pytestmark = pytest.mark.anyio
 
@@ -303,3 +304,61 @@ async def test_the_report_says_why_it_tried_again_and_how_long_it_waited(
     assert report.waited > 0
     assert report.latency_p50 is None or 0 < report.latency_p50 <= (report.latency_p99 or 0)
     assert report.bytes_received > 0
+
+
+@pytest.mark.parametrize("wall", [{}, {"max_images": 9}])
+async def test_what_is_in_flight_when_a_run_is_cancelled_is_spent(
+    service: Service, journal: Path, wall: dict[str, int]
+) -> None:
+    async def stuck(number: int, _: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    service.answer = stuck
+    async with session(service) as asker:
+        running = asyncio.create_task(asker.run(["a", "b"], MemorySink(), journal=journal, **wall))
+        while service.in_flight < 2:
+            await asyncio.sleep(0.001)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert (read_summary(journal).unknown, read_summary(journal).spent) == (2, 2)
+
+
+async def test_more_pictures_than_were_asked_for_are_spent_too(service: Service, journal: Path) -> None:
+    service.says(lambda: reply({"data": [*GOOD["data"]] * 3}))
+    async with session(service) as asker:
+        await asker.run(["a"], MemorySink(), journal=journal, max_images=9)
+    assert read_summary(journal).spent == 3
+
+
+class Watched(Journal):
+    """Remembers what it is told of what is on its way."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.told: list[int | str] = []
+
+    def departed(self, key: bytes, prompt: str, images: int) -> None:
+        self.told.append(images)
+        super().departed(key, prompt, images)
+
+    def landed(self, key: bytes) -> None:
+        self.told.append("landed")
+        super().landed(key)
+
+
+@pytest.mark.parametrize("then", [200, 400])
+async def test_an_attempt_that_may_have_been_billed_is_in_flight_until_the_prompt_is_settled(
+    service: Service, journal: Path, then: int
+) -> None:
+    async def answer(number: int, request: web.Request) -> web.StreamResponse:
+        if number == 0:
+            request.transport.close()  # type: ignore[union-attr]
+        return reply(GOOD if then == 200 else {}, then)
+
+    service.answer = answer
+    book = Watched(journal)
+    async with session(service, retry=RetryPolicy(backoff=0.001, resend_unknown=True)) as asker:
+        report = await asker.run(["a"], MemorySink(), journal=book)
+    assert book.told == [1, 2]
+    assert (report.succeeded, report.unknown) == ((1, 0) if then == 200 else (0, 1))

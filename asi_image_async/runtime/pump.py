@@ -5,48 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import anyio
 from anyio.abc import TaskGroup
 
-__all__ = ["Brake", "Several", "Stopped", "each", "is_own_cancellation", "pump"]
+from ..brake import Brake, Stopped
+
+__all__ = ["Several", "each", "is_own_cancellation", "pump"]
 
 T = TypeVar("T")
 R = TypeVar("R")
-
-
-class Stopped(Exception):
-    """The brake was pulled before this began; it was not done."""
-
-
-class Brake:
-    """Stops what has not begun; what is under way is finished."""
-
-    def __init__(self) -> None:
-        self.pulled = False
-        self._waits: set[anyio.CancelScope] = set()
-
-    def pull(self) -> None:
-        """From now on nothing begins."""
-        self.pulled = True
-        for wait in self._waits:
-            wait.cancel()
-
-    @contextmanager
-    def stops(self) -> Iterator[None]:
-        """Around a wait for something to begin: raises Stopped where the brake is, or gets, pulled."""
-        if self.pulled:
-            raise Stopped
-        with anyio.CancelScope() as wait:
-            self._waits.add(wait)
-            try:
-                yield
-            finally:
-                self._waits.discard(wait)
-        if wait.cancelled_caught:
-            raise Stopped
 
 
 class Several(list[T]):

@@ -14,12 +14,13 @@ from asyncio.subprocess import PIPE
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
 import pytest
 from aiohttp import web
 from service import GOOD, Service, reply
 
 from asi_image_async import DiskSink, ImageSession, RetryPolicy, RunReport
-from asi_image_async.errors import AsiImageError, InvalidResponseError
+from asi_image_async.errors import AsiImageError, ConfigurationError, InvalidResponseError
 
 pytestmark = pytest.mark.anyio
 
@@ -184,3 +185,16 @@ async def test_no_byte_that_the_command_says_or_leaves_has_the_key(
         assert b"Traceback" not in err
         (tmp_path / f"said {number}").write_bytes(out + err)
     assert grep(tmp_path) == []
+
+
+async def test_the_key_is_not_behind_the_error_of_an_http_session_that_cannot_send_it(
+    service: Service,
+) -> None:
+    with pytest.warns(DeprecationWarning, match="auth"):
+        http = aiohttp.ClientSession(auth=aiohttp.BasicAuth("me", "word"), base_url=f"{service.base_url}/")
+    async with http, ImageSession(KEY, base_url=service.base_url, http=http) as session:
+        with pytest.raises(ConfigurationError, match="cannot send this") as raised:
+            await session.generate("a cat")
+    cause: BaseException | None = raised.value.__cause__
+    assert cause is not None
+    assert SECRET.decode() not in shown(cause)

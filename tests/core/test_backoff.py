@@ -12,6 +12,7 @@ from asi_image_async.errors import (
     APIConnectionError,
     APIError,
     APITimeoutError,
+    BadRequestError,
     InvalidResponseError,
     QuotaExceededError,
     RateLimitError,
@@ -141,3 +142,15 @@ def test_a_service_that_no_prompt_reached_ends_the_run_but_not_for_one_of_them()
 
     assert [stops(APIConnectionError(""), unreached) for unreached in (0, 1, 2, 3)] == [False] * 3 + [True]
     assert not stops(APIConnectionError("", maybe_billed=True), 3)
+
+
+def test_after_a_wait_that_was_asked_for_not_all_come_back_at_once() -> None:
+    error = ServerError("", status=503, retry_after=10.0)
+    delays = {retry_delay(error, 1, RetryPolicy(), number / 10) for number in range(10)}
+    assert len(delays) == 10
+    assert min(delay or 0.0 for delay in delays) >= 10
+
+
+def test_a_refused_prompt_that_names_a_wait_stops_no_other() -> None:
+    error = BadRequestError("", status=400, retry_after=3600.0)
+    assert not stops_all(error, anything_succeeded=True, policy=RetryPolicy())

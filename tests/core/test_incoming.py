@@ -186,3 +186,9 @@ def test_a_reply_that_promises_much_in_many_texts_is_given_little_room() -> None
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < incoming.size + 8 * 2**20
+
+
+def test_stray_characters_after_the_last_whole_group_are_no_picture() -> None:
+    text = base64.b64encode(picture(5998)).decode() + "****"
+    body = json.dumps({"data": [{"b64_json": text}]}).encode()
+    assert not isinstance(read_reply(Incoming(body)).pictures[0], bytes)

@@ -43,3 +43,7 @@ def test_a_key_of_any_characters_is_taken_out_beside_anything(secret: str, more:
 
 def test_a_short_stand_in_is_no_secret_as_it_is_a_part_of_ordinary_words() -> None:
     assert Key(SecretStr("x")).hide("an axe") == "an axe"
+
+
+def test_a_key_of_eight_characters_is_a_secret() -> None:
+    assert Key(SecretStr("sk_01234")).hide("it is sk_01234") == "it is ***"

@@ -226,3 +226,28 @@ def test_turns_that_are_recalled_again_count_once_and_those_of_one_moment_each()
     assert pace.opens_at(0.0) == 0.0
     pace.grant(0.0)
     assert pace.opens_at(0.0) > 57
+
+
+def test_sends_of_a_time_of_day_still_to_come_hold_a_limit_up_no_longer_than_its_window() -> None:
+    pace = Pace([RateLimit(1, per=60)], 8)
+    pace.recall_turns([86_400.0], ahead=0.0, now=0.0)
+    assert pace.opens_at(0.0) == pytest.approx(60 + margin(60))
+
+
+def test_a_long_wait_that_was_asked_for_is_not_forgotten_for_a_short_one() -> None:
+    pace = Pace(None, 8)
+    first, second = pace.grant(0.0), pace.grant(0.0)
+    pace.refused(first, 0.1, 3600.0, 0.0)
+    pace.refused(second, 0.2, None, 0.0)
+    assert pace.asked_until == pytest.approx(3600.1)
+
+
+def test_a_told_limit_that_was_refused_never_grows_beyond_what_was_told() -> None:
+    pace, now = Pace([RateLimit(50, per=1)], 8), 0.0
+    pace.refused(pace.grant(now), now, None, 0.0)
+    for _ in range(1000):
+        now = pace.opens_at(now + 1)
+        turn = pace.grant(now, waited=1.0)
+        turn.sent = now
+        pace.succeeded(turn, now)
+    assert pace.interval >= 1 / 50

@@ -151,3 +151,16 @@ def test_a_damaged_picture_is_left_alone_or_stays_what_it_was(
     extract(damaged)
     embedded = embed(damaged, RECIPE)
     assert embedded is None or extract(embedded) == RECIPE
+
+
+def test_what_is_about_as_long_as_a_segment_has_a_place_or_none() -> None:
+    found = {embed(JPEG, "x" * length) is None for length in range(65_000, 65_600)}
+    assert found == {True, False}
+
+
+def test_a_webp_that_had_alpha_says_so_still() -> None:
+    file = io.BytesIO()
+    pillow.new("RGBA", (3, 4), (1, 2, 3, 4)).save(file, "WEBP", lossless=True)
+    embedded = embed(file.getvalue(), "{}")
+    assert embedded is not None
+    assert embedded[20] & 0x10  # RFC 9649, section 2.7: the alpha flag of VP8X

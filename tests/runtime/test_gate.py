@@ -387,3 +387,43 @@ def test_where_nothing_is_refused_the_gentle_start_costs_little() -> None:
         for limits in (None, [])
     ]
     assert spans[0] <= 1.1 * spans[1]
+
+
+def test_a_turn_that_never_had_a_connection_blocks_a_limit_no_longer_than_another() -> None:
+    async def main() -> float:
+        door = gate([RateLimit(1, per=60)])
+        door.leave(await door.enter())
+        with anyio.fail_after(300):
+            return await enter(door)
+
+    assert on_a_fake_clock(main()) == pytest.approx(60 + margin(60))
+
+
+def test_where_requests_are_kept_apart_none_goes_in_without_a_wait() -> None:
+    async def main() -> None:
+        door = gate([RateLimit(50, per=1)])
+        turn = await door.enter()
+        door.sent(turn)
+        await door.refused(turn, None)
+        probe = await door.enter()
+        door.sent(probe)
+        door.succeeded(probe)
+        assert door.pace.interval > 0
+        assert door.enter_nowait() is None
+
+    on_a_fake_clock(main())
+
+
+def test_a_shared_slot_is_not_used_long_after_its_time() -> None:
+    limiter = Together()
+
+    async def main() -> None:
+        door = Gate([], 100, lambda _: None, [limiter])
+        await enter(door)
+        with anyio.move_on_after(0.1):
+            await enter(door)
+        await anyio.sleep(5)
+        await enter(door)
+
+    on_a_fake_clock(main())
+    assert limiter.next == pytest.approx(6.1, abs=0.01)

@@ -714,3 +714,20 @@ def test_where_there_is_no_journal_a_look_says_so(tmp_path: Path, name: str) -> 
     (tmp_path / "folder").mkdir()
     with pytest.raises(JournalError, match="there is no journal"):
         read_summary(tmp_path / name)
+
+
+async def test_what_is_written_is_flushed_before_anybody_goes_on(path: Path) -> None:
+    async with Journal(path) as journal:
+        full = await journal._do(lambda database: database.execute("PRAGMA synchronous").fetchone())
+    assert full == (2,)  # sqlite.org/pragma.html: FULL
+
+
+async def test_what_nobody_waits_for_is_written_before_it_is_closed(path: Path) -> None:
+    async with Journal(path) as journal:
+        key = (await journal.claim(b"1" * 16)).key
+        journal.departed(key, "a fox", 1)
+        await journal.claim(b"2" * 16)
+        journal.landed(key)
+    async with Journal(path) as journal:
+        assert (await journal.claim(b"1" * 16)).state is None
+        assert not await journal.recall("spent")

@@ -13,7 +13,8 @@ from typing import Any
 import anyio
 import pytest
 
-from asi_image_async.runtime.pump import Brake, Several, Stopped, pump
+from asi_image_async.brake import Brake, Stopped
+from asi_image_async.runtime.pump import Several, pump
 
 pytestmark = pytest.mark.anyio
 both = pytest.mark.parametrize("ordered", [False, True], ids=["as completed", "ordered"])

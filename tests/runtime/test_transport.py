@@ -16,8 +16,10 @@ import pytest
 import trustme
 from aiohttp import web
 from conftest import KEY
+from multidict import CIMultiDict, CIMultiDictProxy
 from pydantic import SecretStr
 from service import GOOD, JPEG, Service, raw_serving, read_request, reply, serving
+from yarl import URL
 
 from asi_image_async.errors import (
     APIConnectionError,
@@ -27,6 +29,7 @@ from asi_image_async.errors import (
     InvalidResponseError,
 )
 from asi_image_async.runtime.transport import Response, Transport
+from asi_image_async.runtime.transport.broken import forget_key
 
 pytestmark = pytest.mark.anyio
 
@@ -121,11 +124,49 @@ async def test_a_request_carries_the_key_its_idempotency_key_and_says_who_asks(s
 
 
 async def test_the_services_cookies_are_not_kept(service: Service) -> None:
-    service.says(lambda: reply(Set_Cookie="tracked=yes"))
-    async with opened(service.base_url) as transport:
+    service.says(lambda: reply(Set_Cookie="tracked=yes; Path=/"))
+    async with opened(
+        service.base_url.replace("127.0.0.1", "localhost")
+    ) as transport:  # no jar keeps an IP's
         await transport.post(b'{"prompt": "a cat"}', "1", ignore)
         await transport.post(b'{"prompt": "a cat"}', "2", ignore)
     assert all("Cookie" not in headers for headers in service.headers)
+
+
+async def test_the_cookies_of_a_link_are_not_kept() -> None:
+    seen: list[web.Request] = []
+
+    async def file(request: web.Request) -> web.Response:
+        seen.append(request)
+        return web.Response(body=JPEG, headers={"Set-Cookie": "tracked=yes; Path=/"})
+
+    async with serving(**{"cat.jpg": file}) as service:
+        base_url = service.base_url.replace("127.0.0.1", "localhost")
+        async with opened(base_url) as transport:
+            for _ in range(2):
+                assert await transport.fetch(at(base_url, "cat.jpg")) == JPEG
+    assert ["Cookie" in request.headers for request in seen] == [False, False]
+
+
+async def test_a_users_http_session_gives_as_much_time_as_ours_says(service: Service) -> None:
+    async def slow(number: int, _: web.Request) -> web.Response:
+        await asyncio.sleep(0.3)
+        return reply()
+
+    service.answer = slow
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=0.05)) as http:
+        async with opened(service.base_url, http=http) as transport:
+            assert (await transport.post(b'{"prompt": "a cat"}', "1", ignore)).status == 200
+
+
+def test_what_is_said_to_a_proxy_is_in_no_error() -> None:
+    headers = CIMultiDictProxy(
+        CIMultiDict({"Proxy-Authorization": "Basic secret", "Authorization": "secret"})
+    )
+    url = URL("http://proxy.example/")
+    error = aiohttp.ClientResponseError(aiohttp.RequestInfo(url, "POST", headers, url), ())
+    forget_key(error)
+    assert "secret" not in repr(error)
 
 
 async def test_a_transport_that_is_not_open_sends_nothing(service: Service) -> None:

@@ -8,8 +8,6 @@ import sqlite3
 import tempfile
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from .broken import code
 
@@ -32,23 +30,15 @@ class Reserve:
     def __init__(self, folder: Path) -> None:
         self._left = 0
         self._opened = ExitStack()
-        with suppress(OSError):
-            size = (
-                min(_MOST, shutil.disk_usage(folder).free // _SHARE) if hasattr(os, "posix_fallocate") else 0
-            )
-            self._file = self._opened.enter_context(tempfile.TemporaryFile(dir=folder))
-            os.posix_fallocate(self._file.fileno(), 0, size)
-            self._left = size
+        if hasattr(os, "posix_fallocate"):
+            with suppress(OSError), ExitStack() as opened:
+                size = min(_MOST, shutil.disk_usage(folder).free // _SHARE)
+                self._file = opened.enter_context(tempfile.TemporaryFile(dir=folder))
+                os.posix_fallocate(self._file.fileno(), 0, size)
+                self._left, self._opened = size, opened.pop_all()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Give back all of it."""
         self._opened.close()
 
     def gives_room(self, error: sqlite3.Error) -> bool:

@@ -198,7 +198,7 @@ class Journal:
                     beside = stack.enter_context(held(self.path))
                     database = stack.enter_context(closing(open_database(self.path)))
                     place = Place(self.path, beside)
-                    reserve = stack.enter_context(Reserve(beside.parent))
+                    reserve = stack.enter_context(closing(Reserve(beside.parent)))
                 self.salt = get_value(database, "salt")
             except Exception as error:
                 raise as_journal_error(error, self.path) from None

@@ -1,4 +1,4 @@
-"""What an error of aiohttp says, in one line and without the key."""
+"""What an error of aiohttp, or in its client, says: as one of ours, in one line, and without the key."""
 
 from __future__ import annotations
 
@@ -6,11 +6,28 @@ import os
 
 import aiohttp
 
-__all__ = ["forget_key", "in_one_line"]
+from ...errors import APIConnectionError, APIError, APITimeoutError
+
+__all__ = ["OF_THE_LINE", "as_api_error", "forget_key"]
+
+OF_THE_LINE = (TimeoutError, aiohttp.ClientError, OSError)
 
 
-def in_one_line(error: Exception) -> str:
-    """An error of aiohttp in one line; its own words may quote the whole of what came."""
+def as_api_error(error: Exception, timeout: float, *, maybe_billed: bool) -> APIError:
+    """The same as one of ours; what is not of the line was raised by what a user has added to the client."""
+    if isinstance(error, TimeoutError):
+        return APITimeoutError(f"no whole reply within {timeout:g} s", maybe_billed=maybe_billed)
+    if isinstance(error, OF_THE_LINE):
+        return APIConnectionError(_in_one_line(error), maybe_billed=maybe_billed)
+    return APIConnectionError(
+        f"the http session raised {type(error).__name__}: {_in_one_line(error)}",
+        hint="What was added to it, such as a middleware, did: mend that.",
+        maybe_billed=maybe_billed,
+    )
+
+
+def _in_one_line(error: Exception) -> str:
+    # Its own words may quote the whole of what came.
     if isinstance(error, aiohttp.ServerDisconnectedError):
         return "the server hung up before it answered"
     words = str(error)

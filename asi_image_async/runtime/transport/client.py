@@ -22,13 +22,11 @@ from ...core.links import as_written, check_link, refused_link
 from ...deadline import Deadline
 from ...errors import (
     APIConnectionError,
-    APIError,
-    APITimeoutError,
     AsiImageError,
     ConfigurationError,
     InvalidResponseError,
 )
-from .broken import forget_key, in_one_line
+from .broken import OF_THE_LINE, as_api_error, forget_key
 from .pool import PublicResolver, pool
 
 __all__ = ["Response", "Transport"]
@@ -148,13 +146,6 @@ class Transport:
         """
         client = self.check()
         payload = _Body(body, leaves)
-        headers = {
-            "Authorization": self.key.authorization,
-            "Accept": "application/json",
-            "Content-Type": "application/json",
-            "Idempotency-Key": idempotency_key,
-            "User-Agent": _user_agent(),
-        }
         response: aiohttp.ClientResponse | None = None
         said = bytearray()
         try:
@@ -162,7 +153,7 @@ class Transport:
                 async with client.post(
                     self._endpoint,
                     data=payload,
-                    headers=headers,
+                    headers=self._headers(idempotency_key),
                     timeout=_UNTIMED,
                     allow_redirects=False,
                     raise_for_status=False,
@@ -171,32 +162,25 @@ class Transport:
                         await self._read(response, feed)
                         return Response(response.status, response.headers)
                     await _read_some(response, said)
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            if response is None or response.status < 300:
-                forget_key(error)
-                if client.closed:
-                    raise APIConnectionError(
-                        "the session was left before the reply was there",
-                        hint="Leave `async with` when what was asked for has come.",
-                        maybe_billed=payload.sent,
-                    ) from error
-                raise self._translate(error, maybe_billed=payload.sent) from error
+        except AsiImageError:
+            raise
         except Exception as error:
-            if self._given is None or isinstance(error, AsiImageError):
+            if not self._is_told(error):
                 raise
-            if isinstance(error, ValueError) and "AUTH" in str(error):  # or .netrc's, meets the key
-                raise ConfigurationError(
-                    f"the http session cannot send this: {error}",
-                    hint="Give one without an auth of its own: the key goes into the Authorization header.",
-                ) from error
-            raise APIConnectionError(
-                f"the http session raised {type(error).__name__}: {error}",
-                hint="What was added to it, such as a middleware, did: mend that.",
-                maybe_billed=payload.sent,
-            ) from error
+            if response is None or response.status < 300:
+                raise self._translate(error, maybe_billed=payload.sent) from error
         # The status counts even where the body is cut, too long or late. The key goes before an error is cut
         # short, or half of it could be left; a reply that may hold a picture is never touched.
         return Response(response.status, response.headers, self.key.hide(bytes(said)))
+
+    def _headers(self, idempotency_key: str) -> dict[str, str]:
+        return {
+            "Authorization": self.key.authorization,
+            "Accept": "application/json",
+            "Content-Type": "application/json",
+            "Idempotency-Key": idempotency_key,
+            "User-Agent": _user_agent(),
+        }
 
     async def fetch(self, url: str, room: float = math.inf) -> bytes:
         """Get a picture that a reply links to, without the key, within a reply's bound and within `room`.
@@ -208,10 +192,14 @@ class Transport:
         try:
             with Deadline(self._timeout):
                 return await self._follow(url, room)
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+        except AsiImageError:
+            raise
+        except Exception as error:
             if isinstance(error, ValueError) and not isinstance(error, OSError):  # a bad certificate is both
                 raise refused_link(url, "it is not a web address") from error
-            failed = self._translate(error, maybe_billed=True)
+            if not self._is_told(error):
+                raise
+            failed = as_api_error(error, self._timeout, maybe_billed=True)
             raise type(failed)(f"{failed} (the picture's link: {url})", maybe_billed=True) from error
 
     async def _follow(self, url: str, room: float) -> bytes:
@@ -288,10 +276,25 @@ class Transport:
             maybe_billed=True,
         )
 
-    def _translate(self, error: Exception, *, maybe_billed: bool) -> APIError:
-        if isinstance(error, TimeoutError):
-            return APITimeoutError(f"no whole reply within {self._timeout:g} s", maybe_billed=maybe_billed)
-        return APIConnectionError(in_one_line(error), maybe_billed=maybe_billed)
+    def _is_told(self, error: Exception) -> bool:
+        """Whether it is what becomes of a request; from a client of ours, anything else is ours to mend."""
+        return isinstance(error, OF_THE_LINE) or self._given is not None
+
+    def _translate(self, error: Exception, *, maybe_billed: bool) -> AsiImageError:
+        forget_key(error)
+        client = self._given or self._own
+        if client is None or client.closed:
+            return APIConnectionError(
+                "the session was left before the reply was there",
+                hint="Leave `async with` when what was asked for has come.",
+                maybe_billed=maybe_billed,
+            )
+        if isinstance(error, ValueError) and "AUTH" in str(error):  # the client's, or .netrc's, meets the key
+            return ConfigurationError(
+                f"the http session cannot send this: {error}",
+                hint="Give one without an auth of its own: the key goes into the Authorization header.",
+            )
+        return as_api_error(error, self._timeout, maybe_billed=maybe_billed)
 
 
 @cache
