@@ -17,7 +17,7 @@ J = TypeVar("J")
 A = TypeVar("A")
 
 _LARGEST_GROUP = 1000
-_MOMENT = 0.05  # seconds
+_MOMENT = 0.01  # seconds
 _PATIENCE = 5.0  # with a disk that hangs
 _Work = Callable[[Sequence[J]], Sequence[A | Exception]]
 

@@ -18,6 +18,7 @@ from asi_image_async.core.usage import images_asked
 from asi_image_async.errors import BudgetExceededError, ConfigurationError, RateLimitError
 from asi_image_async.events import WaitStarted
 from asi_image_async.ledger import budget
+from asi_image_async.protocols import Observer
 from asi_image_async.runtime.journal import Journal
 from asi_image_async.runtime.journal.summary import read_summary
 
@@ -37,12 +38,19 @@ def session(service: Service, **settings: object) -> ImageSession:
 PROMPTS = [f"prompt {n}" for n in range(30)]
 
 
-async def run_for_a_moment(asker: ImageSession, journal: Path) -> None:
-    """Long enough for all that the limit lets out at once."""
+async def run_until_it_waits(asker: ImageSession, waiting: asyncio.Event, journal: Path) -> None:
+    """All that the limit lets out at once, and no more. The session is observed by `tells(waiting)`."""
     running = asyncio.create_task(asker.run(PROMPTS, MemorySink(), journal=journal))
-    await asyncio.sleep(0.2)
+    async with asyncio.timeout(30):
+        await waiting.wait()
+        while asker.usage.images < asker.usage.requests:
+            await asyncio.sleep(0.005)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
+
+
+def tells(waiting: asyncio.Event) -> Observer:
+    return lambda event: waiting.set() if isinstance(event, WaitStarted) else None
 
 
 async def test_a_budget_is_a_wall_across_runs(service: Service, journal: Path) -> None:
@@ -202,11 +210,13 @@ async def test_a_limit_counts_the_sends_of_its_own_session_once(service: Service
 async def test_a_session_that_is_entered_again_knows_what_it_sent_before(
     service: Service, journal: Path
 ) -> None:
-    asker = session(service, rate_limit="3/day")
+    waiting = asyncio.Event()
+    asker = session(service, rate_limit="3/day", observer=tells(waiting))
     async with asker:
         await asker.run(PROMPTS[:3], MemorySink(), journal=journal)
+    assert not waiting.is_set()
     async with asker:
-        await run_for_a_moment(asker, journal)
+        await run_until_it_waits(asker, waiting, journal)
     assert len(service.bodies) == 3
 
 
@@ -231,9 +241,11 @@ async def test_what_other_journals_bring_takes_no_send_of_this_session_away(
     async with Journal(journal) as book:
         for age in (50_000.0, 40_000.0, 30_000.0):
             await book.stamp(time.time() - age, b"another")
-    async with session(service, rate_limit="3/day") as asker:
+    waiting = asyncio.Event()
+    async with session(service, rate_limit="3/day", observer=tells(waiting)) as asker:
         await asker.run(PROMPTS[:3], MemorySink())
-        await run_for_a_moment(asker, journal)
+        assert not waiting.is_set()
+        await run_until_it_waits(asker, waiting, journal)
     assert len(service.bodies) == 3
 
 
@@ -255,8 +267,9 @@ async def test_a_clock_that_was_set_back_makes_no_limit_run_free(service: Servic
     async with Journal(journal) as book:
         for _ in range(3):
             await book.stamp(time.time() + 3600, b"another")
-    async with session(service, rate_limit="3/min") as asker:
-        await run_for_a_moment(asker, journal)
+    waiting = asyncio.Event()
+    async with session(service, rate_limit="3/min", observer=tells(waiting)) as asker:
+        await run_until_it_waits(asker, waiting, journal)
     assert service.bodies == []
 
 

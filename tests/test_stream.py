@@ -195,7 +195,9 @@ async def test_cancelling_the_reader_ends_everything(service: Service, session: 
                 pass
 
     reader = asyncio.create_task(read())
-    await asyncio.sleep(0.1)
+    async with asyncio.timeout(30):
+        while service.in_flight < 4:
+            await asyncio.sleep(0.005)
     reader.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asyncio.wait_for(reader, 5)

@@ -114,7 +114,7 @@ async def kill_at_all_moments(killer: Killer) -> None:
         await killer.kill(killer.chance.choice(moments))
     assert (await killer.batch.finish())["ok"]
     killer.done = len(PROMPTS)
-    for _ in range(3 * (KILLS - MIDDLE)):  # some come too late
+    for _ in range(15 * (KILLS - MIDDLE)):  # many come too late
         if killer.kills < KILLS:
             await killer.kill(killer.while_it_ends)
 

@@ -83,6 +83,12 @@ def test_a_picture_in_base64_is_understood_bare_and_as_a_data_url(picture: tuple
         assert decode_picture(url) == data
 
 
+@pytest.mark.parametrize("shift", range(3))
+def test_a_long_data_url_in_percent_signs_is_read_whole_wherever_it_is_cut(shift: int) -> None:
+    data = b"a" * shift + b"\xff" * 50_000
+    assert decode_picture(f"data:image/jpeg,{quote(data)}") == data
+
+
 @settings(max_examples=100, deadline=None)
 @given(
     data=st.binary(max_size=200),

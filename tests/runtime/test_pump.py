@@ -8,6 +8,7 @@ import gc
 import random
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextvars import ContextVar
 from typing import Any
 
 import anyio
@@ -162,7 +163,7 @@ async def test_a_slow_source_opens_no_slot_that_it_cannot_fill() -> None:
 
     async with pump(same, slow(), width=50) as results:
         await ticks(20)
-        assert len(asyncio.all_tasks()) == before + 2  # one slot, and the task that they all belong to
+        assert len(asyncio.all_tasks()) == before + 3  # one slot, who asks, and the task that they belong to
         go.set()
         assert [result async for result in results] == [1]
 
@@ -187,6 +188,38 @@ async def test_an_async_source_is_asked_by_one_slot_at_a_time(ordered: bool) -> 
             yield item
 
     assert sorted(await taken(same, source(), width=5, ordered=ordered)) == list(range(30))
+
+
+@both
+async def test_what_an_async_source_holds_across_its_yields_stays_in_one_task(ordered: bool) -> None:
+    whose: ContextVar[str] = ContextVar("whose")
+    tasks = set()
+
+    async def source() -> AsyncIterator[int]:
+        whose.set("the source's")
+        async with asyncio.timeout(60), anyio.create_task_group():
+            with anyio.CancelScope():
+                for item in range(30):
+                    tasks.add(asyncio.current_task())
+                    assert whose.get() == "the source's"
+                    yield item
+                    await ticks(item % 3)
+
+    assert sorted(await taken(Meter(), source(), width=5, ordered=ordered)) == list(range(30))
+    assert len(tasks) == 1
+
+
+async def test_a_time_limit_of_an_async_source_is_its_error_and_no_cancellation() -> None:
+    async def source() -> AsyncIterator[int]:
+        async with asyncio.timeout(0.05):
+            yield 0
+            yield 1
+            await asyncio.sleep(60)
+
+    seen: list[int] = []
+    with pytest.raises(TimeoutError):
+        await taken_into(seen, Meter(), source(), width=4)
+    assert sorted(seen) == [0, 1]
 
 
 @both
@@ -397,7 +430,54 @@ async def test_a_source_that_was_cancelled_by_another_is_told_and_no_end(width: 
     assert sorted(seen) == [0, 1]
 
 
+@both
+async def test_a_source_that_cancels_its_own_task_is_told_and_no_end(ordered: bool) -> None:
+    async def source() -> AsyncIterator[int]:
+        yield 0
+        yield 1
+        asyncio.current_task().cancel()  # type: ignore[union-attr]
+        await asyncio.sleep(60)
+
+    seen: list[int] = []
+    with pytest.raises(asyncio.CancelledError, match="source"):
+        await taken_into(seen, same, source(), width=3, ordered=ordered)
+    assert sorted(seen) == [0, 1]
+
+
+async def test_what_is_no_ordinary_error_of_a_source_is_not_taken_for_its_end() -> None:
+    class Odd(BaseException):
+        pass
+
+    async def source() -> AsyncIterator[int]:
+        yield 0
+        raise Odd
+
+    with pytest.raises(Odd):
+        await taken(same, source(), width=3)
+
+
 # --- leaving
+
+
+async def test_a_source_that_goes_on_when_it_is_cancelled_is_cancelled_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("asi_image_async.runtime.pump.source._PATIENCE", 0.01)
+    ignored = 0
+
+    async def source() -> AsyncIterator[int]:
+        nonlocal ignored
+        yield 0
+        while ignored < 3:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                ignored += 1
+
+    async with pump(same, source(), width=2) as results:
+        assert await anext(results) == 0
+        await ticks(10)
+    assert ignored == 3
 
 
 @both

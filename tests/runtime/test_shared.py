@@ -53,22 +53,28 @@ class Clock:
 
 
 async def waits(limit: SharedLimit) -> bool:
-    trying, real = list[int](), limit._transact
+    """Whether it has tried three times and has nothing yet."""
+    tries, trying, real = 0, 0, limit._transact
 
     def tell(n: int, closed_until: float) -> float:
-        trying.append(1)
+        nonlocal tries, trying
+        tries, trying = tries + 1, trying + 1
         try:
             return real(n, closed_until)
         finally:
-            trying.pop()
+            trying -= 1
 
     limit._transact = tell  # type: ignore[method-assign]
-    with anyio.move_on_after(0.15) as scope:
-        await limit.reserve()
-    while trying:  # the try that was given up is not to find the file mended
-        await anyio.sleep(0.005)
+    asking = asyncio.create_task(limit.reserve())
+    with anyio.fail_after(30):
+        while tries < 3 and not asking.done():
+            await anyio.sleep(0.005)
+        waited = asking.cancel()
+        await asyncio.wait([asking])
+        while trying:  # the try that was given up is not to find the file mended
+            await anyio.sleep(0.005)
     limit._transact = real  # type: ignore[method-assign]
-    return scope.cancelled_caught
+    return waited
 
 
 async def soon(limit: SharedLimit) -> float:

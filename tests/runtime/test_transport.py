@@ -445,6 +445,21 @@ async def test_a_handshake_that_is_never_answered_times_out_with_nothing_sent() 
     assert not raised.value.maybe_billed
 
 
+async def test_as_many_requests_are_at_the_service_at_once_as_are_sent() -> None:
+    all_are_there = asyncio.Event()
+
+    async def answer(number: int, _: web.Request) -> web.Response:
+        if number == 119:
+            all_are_there.set()
+        await all_are_there.wait()
+        return reply()
+
+    async with serving() as service, opened(service.base_url) as transport, asyncio.timeout(60):
+        service.answer = answer
+        posts = [transport.post(b'{"prompt": "a cat"}', f"key {number}", ignore) for number in range(120)]
+        await asyncio.gather(*posts)
+
+
 # --- links
 
 
@@ -567,6 +582,21 @@ async def test_a_link_elsewhere_is_fetched_without_what_ones_own_session_adds(
         world.leads["93.184.216.34"] = port
         assert await fetch("https://pictures.example/cat.jpg", http=http) == JPEG
     assert KEY not in str(seen[0].headers)
+
+
+async def test_another_port_of_the_service_is_elsewhere_too(world: World, authority: trustme.CA) -> None:
+    seen: list[web.Request] = []
+    async with (
+        secure(authority, "api.example", **{"cat.jpg": giving(seen=seen)}) as port,
+        aiohttp.ClientSession(
+            headers={"X-Mine": KEY},
+            connector=aiohttp.TCPConnector(resolver=world),  # type: ignore[arg-type]
+        ) as http,
+    ):
+        world.leads["10.9.9.9"] = port
+        for where in ("https://api.example:8443/cat.jpg", "https://api.example/cat.jpg"):
+            assert await fetch(where, "https://api.example/v1", http=http) == JPEG
+    assert ["X-Mine" in request.headers for request in seen] == [False, True]
 
 
 async def test_a_link_over_https_to_a_public_address_is_fetched(world: World, authority: trustme.CA) -> None:
@@ -720,7 +750,12 @@ async def test_a_link_whose_certificate_is_not_trusted_is_not_fetched(
 async def test_a_redirect_of_a_link_is_followed_as_far_as_it_is_allowed(
     world: World, authority: trustme.CA
 ) -> None:
-    routes = {"a": pointing("/b?c"), "b": pointing("https://pictures.example/cat.jpg"), "cat.jpg": giving()}
+    routes = {
+        "a": pointing("/deep/b?c"),
+        "deep/b": pointing("c"),
+        "deep/c": pointing("https://pictures.example/cat.jpg"),
+        "cat.jpg": giving(),
+    }
     async with secure(authority, "pictures.example", **routes) as port:
         world.leads["93.184.216.34"] = port
         assert await fetch("https://pictures.example/a") == JPEG

@@ -473,6 +473,20 @@ async def test_a_crash_beside_a_sink_that_goes_on_is_tidied_once_that_has_ended(
     assert [line["prompt"] for line in lines(tmp_path)] == ["a"]
 
 
+async def test_what_a_sink_is_writing_is_left_alone_by_the_first_that_goes_and_the_next_that_comes(
+    tmp_path: Path,
+) -> None:
+    first = DiskSink(tmp_path)
+    await first.open()
+    async with opened(tmp_path):
+        unfinished = tmp_path / ".asi-image" / "tmp" / ".half.tmp"
+        unfinished.write_bytes(b"")
+        await first.close()
+        async with opened(tmp_path):
+            assert unfinished.exists()
+        assert unfinished.exists()
+
+
 # -- two at once
 
 
