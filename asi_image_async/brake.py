@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -19,7 +20,7 @@ class Brake:
 
     def __init__(self) -> None:
         self.pulled = False
-        self._waits: set[anyio.CancelScope] = set()
+        self._waits: set[anyio.CancelScope | asyncio.Task[None]] = set()
 
     def pull(self) -> None:
         """From now on nothing begins."""
@@ -40,3 +41,14 @@ class Brake:
                 self._waits.discard(wait)
         if wait.cancelled_caught:
             raise Stopped
+
+    @contextmanager
+    def cancels(self, task: asyncio.Task[None]) -> Iterator[None]:
+        """While this is entered: the task is cancelled where the brake is, or gets, pulled."""
+        self._waits.add(task)
+        if self.pulled:
+            task.cancel()
+        try:
+            yield
+        finally:
+            self._waits.discard(task)

@@ -3,6 +3,9 @@
 Makes an environment of its own (.venv-check), builds the wheel, installs it there, looks at the code with
 ruff, mypy and import-linter, and runs the tests against the installed wheel, away from the checkout. Needs
 Python 3.11 or newer and nothing else.
+
+With `--least` first it only runs tests, those that are named, with the least version of each package that
+pyproject.toml allows (in .venv-least).
 """
 
 from __future__ import annotations
@@ -17,8 +20,11 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-ENVIRONMENT = ROOT / ".venv-check"
+LEAST = sys.argv[1:2] == ["--least"]
+ENVIRONMENT = ROOT / (".venv-least" if LEAST else ".venv-check")
 BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
+# Those that bring no requirements of their own to what is to be the least.
+RUNNERS = ("blockbuster", "hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "trustme")
 
 
 def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> None:
@@ -34,7 +40,14 @@ def install(scratch: Path) -> None:
     pip = (BIN / "python", "-m", "pip", "--quiet", "--disable-pip-version-check")
     run(*pip, "wheel", "--no-deps", "--wheel-dir", scratch, ROOT)
     wheel = next(scratch.glob("*.whl"))
-    run(*pip, "install", f"{wheel}[all]", *project["dependency-groups"]["dev"])
+    if LEAST:
+        extras = project["project"]["optional-dependencies"]
+        needed = sum((extras[name] for name in extras if name != "all"), project["project"]["dependencies"])
+        constraints = scratch / "least.txt"
+        constraints.write_text("\n".join(each.replace(">=", "==", 1) for each in needed), encoding="utf-8")
+        run(*pip, "install", f"{wheel}[all]", *RUNNERS, "--constraint", constraints)
+    else:
+        run(*pip, "install", f"{wheel}[all]", *project["dependency-groups"]["dev"])
     run(*pip, "install", "--no-deps", "--force-reinstall", wheel)
 
 
@@ -52,8 +65,11 @@ def test(scratch: Path, arguments: list[str]) -> None:
     for name in ("pyproject.toml", "README.md", "examples"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, scratch / name)
-    coverage = (BIN / "python", "-m", "coverage")
     pytest = ("-m", "pytest", "-n", "auto", "--dist", "worksteal", *arguments)
+    if LEAST:
+        run(BIN / "python", *pytest, cwd=scratch, PYTHONPATH="")
+        return
+    coverage = (BIN / "python", "-m", "coverage")
     run(*coverage, "run", *pytest, cwd=scratch, PYTHONPATH="")
     run(*coverage, "combine", "--quiet", cwd=scratch)
     run(*coverage, "report", cwd=scratch)
@@ -66,8 +82,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as scratch:
         try:
             install(Path(scratch))
-            look()
-            test(Path(scratch), sys.argv[1:])
+            if not LEAST:
+                look()
+            test(Path(scratch), sys.argv[1 + LEAST :])
         except subprocess.CalledProcessError as failed:
             print("failed:", *failed.cmd, file=sys.stderr)
             return 1

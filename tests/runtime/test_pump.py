@@ -679,6 +679,27 @@ async def test_a_brake_ends_the_wait_for_a_source_that_says_nothing() -> None:
     assert closed.is_set()
 
 
+async def test_a_source_that_is_stopped_by_the_brake_may_take_its_time_to_tidy_up() -> None:
+    tidy = False
+
+    async def silent() -> AsyncIterator[int]:
+        nonlocal tidy
+        yield 0
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await ticks(100)
+            tidy = True
+
+    brake = Brake()
+    async with pump(same, silent(), width=3, brake=brake) as results:
+        assert await anext(results) == 0
+        await ticks(10)
+        brake.pull()
+        assert [result async for result in results] == []
+        assert tidy
+
+
 @both
 async def test_what_waits_at_the_brake_gives_no_result_and_holds_nobody_up(ordered: bool) -> None:
     brake = Brake()

@@ -85,13 +85,15 @@ class Source(Generic[T]):
         # A task of anyio's is in a scope of its own, which cannot be left while the source holds another.
         task = asyncio.create_task(self._ask(self._awaited))
         try:
-            yield
+            with self._brake.cancels(task):
+                yield
         finally:
             self._ended = True
+            if not task.cancelling():  # by the brake, and may be tidying up
+                task.cancel()
             with anyio.CancelScope(shield=True):
-                while not task.done():
+                while (await asyncio.wait([task], timeout=_PATIENCE))[1]:
                     task.cancel()
-                    await asyncio.wait([task], timeout=_PATIENCE)
         if not task.cancelled():
             task.result()
 
@@ -106,7 +108,7 @@ class Source(Generic[T]):
             pass
         except (Exception, asyncio.CancelledError) as error:
             if is_own_cancellation(error):
-                self.is_cut_short = not self._ended
+                self.is_cut_short = not (self._ended or self._brake.pulled)
                 raise
             self.error = error
         finally:
