@@ -48,6 +48,7 @@ PICTURES = {
         ".jpg",
     ),
     "JPEG with its tables first": (jpeg_with(b"\xff\xc4\x00\x0d" + b"\1" * 11), "image/jpeg", ".jpg"),
+    "JPEG with arithmetic tables": (jpeg_with(b"\xff\xcc\x00\x08" + b"\1" * 6), "image/jpeg", ".jpg"),
     "JPEG with fill bytes": (jpeg_with(b"\xff\xff\xff\xe0\x00\x02"), "image/jpeg", ".jpg"),
     "WebP lossy": (drawn("WEBP"), "image/webp", ".webp"),
     "WebP lossless": (drawn("WEBP", lossless=True), "image/webp", ".webp"),
@@ -81,6 +82,10 @@ def test_a_picture_in_base64_is_understood_bare_and_as_a_data_url(picture: tuple
         f"data:{mime_type},{quote(data)}",
     ):
         assert decode_picture(url) == data
+
+
+def test_only_what_is_called_base64_is_read_as_base64() -> None:
+    assert decode_picture("data:image/jpeg;notbase64,a%20cat") == b"a cat"
 
 
 @pytest.mark.parametrize("shift", range(3))
@@ -160,6 +165,14 @@ def test_an_avif_sequence_need_not_name_the_still_picture_s_brand() -> None:
     data, mime_type, _ = PICTURES["AVIF"]
     image = to_image(data.replace(b"avif", b"avis", 2))
     assert (image.mime_type, image.width, image.height) == (mime_type, *SIZE)
+
+
+def test_how_a_webp_is_to_be_scaled_is_no_part_of_its_size() -> None:
+    data = bytearray(drawn("WEBP"))
+    data[27] |= 0x40
+    data[29] |= 0xC0
+    image = to_image(bytes(data))
+    assert (image.width, image.height) == SIZE
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])

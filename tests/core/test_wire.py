@@ -388,6 +388,7 @@ def test_retry_after_is_seconds_milliseconds_or_a_date_by_the_service_s_own_cloc
         ({"RateLimit": '"minute";r=0;t=12'}, 12.0),
         ({"RateLimit": '"minute";r=2;t=12, "day";r=0;t=4000'}, 4000.0),
         ({"RateLimit": '"minute";r=2;t=12'}, None),
+        ({"x-ratelimit-reset": str(int(_NOW) - 40)}, 0.0),
         ({"Retry-After": "5", "x-ratelimit-reset": "17"}, 17.0),
         ({"Retry-After": "25", "x-ratelimit-reset": "17"}, 25.0),
         *(({"x-ratelimit-reset": text}, None) for text in ("", "soon", "-1", "5x", "m5")),
@@ -396,7 +397,8 @@ def test_retry_after_is_seconds_milliseconds_or_a_date_by_the_service_s_own_cloc
 def test_the_longest_wait_that_any_header_asks_for_is_the_floor(
     headers: dict[str, str], seconds: float | None
 ) -> None:
-    assert read_error(429, CIMultiDict(headers), b"", now=_NOW).retry_after == seconds
+    for status in (429, 503):
+        assert read_error(status, CIMultiDict(headers), b"", now=_NOW).retry_after == seconds
 
 
 def test_a_limit_s_headers_on_another_error_are_no_wait() -> None:

@@ -262,6 +262,15 @@ async def test_when_the_disk_is_full_each_is_told_and_once_there_is_room_it_goes
     assert read_summary(path).done == 100
 
 
+async def test_how_long_an_earlier_list_was_is_forgotten_when_the_next_begins(path: Path) -> None:
+    async with Journal(path) as journal:
+        await journal.note("total", 5)
+    assert read_summary(path).total == 5
+    async with Journal(path):
+        pass
+    assert read_summary(path).total is None
+
+
 async def test_what_was_on_its_way_when_a_run_was_killed_is_unknown_and_spent(path: Path) -> None:
     async with Journal(path) as journal:
         gone, back, made = [(await journal.claim(digest)).key for digest in digests(3)]

@@ -21,6 +21,7 @@ from pydantic import SecretStr
 from service import GOOD, JPEG, Service, raw_serving, read_request, reply, serving
 from yarl import URL
 
+from asi_image_async.core.links import is_private
 from asi_image_async.errors import (
     APIConnectionError,
     APIError,
@@ -460,6 +461,34 @@ async def test_as_many_requests_are_at_the_service_at_once_as_are_sent() -> None
         await asyncio.gather(*posts)
 
 
+@pytest.mark.filterwarnings("ignore:Sending a large body")  # a smaller one the system takes whole
+async def test_of_a_request_that_is_given_up_nothing_more_goes_out() -> None:
+    came, given_up, read = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    got = 0
+
+    async def handle(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        nonlocal got
+        came.set()
+        await given_up.wait()
+        try:
+            while part := await reader.read(2**20):
+                got += len(part)
+        finally:
+            read.set()
+
+    body = bytes(64 * 2**20)
+    async with raw_serving(handle) as base_url, opened(base_url, timeout=60.0) as transport:
+        posting = asyncio.create_task(transport.post(body, "a key", ignore))
+        async with asyncio.timeout(30):
+            await came.wait()
+            await asyncio.sleep(0.05)  # it is in the middle of the body, which nobody reads
+            posting.cancel()
+            await asyncio.wait([posting])
+            given_up.set()
+            await read.wait()
+    assert got < len(body)
+
+
 # --- links
 
 
@@ -569,6 +598,34 @@ async def test_a_link_of_the_service_itself_is_fetched_as_the_service_is_and_wit
         assert not http.closed
     assert seen[0].headers["X-Mine"] == "yes"
     assert KEY not in str(seen[0].headers)
+
+
+async def test_a_link_is_given_our_time_and_its_status_is_ours_to_judge_in_ones_own_session_too() -> None:
+    async def slow(_: web.Request) -> web.Response:
+        await asyncio.sleep(0.2)
+        return web.Response(body=JPEG)
+
+    async def gone(_: web.Request) -> web.Response:
+        return web.Response(status=403)
+
+    own = {"raise_for_status": True, "timeout": aiohttp.ClientTimeout(total=0.05)}
+    async with (
+        serving(slow=slow, gone=gone) as service,
+        aiohttp.ClientSession(**own) as http,  # type: ignore[arg-type]
+    ):
+        assert await fetch(at(service.base_url, "slow"), service.base_url, http=http) == JPEG
+        with pytest.raises(APIConnectionError, match="answered 403"):
+            await fetch(at(service.base_url, "gone"), service.base_url, http=http)
+
+
+async def test_a_link_that_is_longer_than_any_is_not_followed(service: Service) -> None:
+    with pytest.raises(InvalidResponseError, match="it has 50"):
+        await fetch(at(service.base_url, "a" * 50_000), service.base_url)
+
+
+def test_a_public_address_by_way_of_nat64_is_public() -> None:
+    assert not is_private("64:ff9b::5db8:d822")
+    assert is_private("64:ff9b::a00:1")
 
 
 async def test_a_link_elsewhere_is_fetched_without_what_ones_own_session_adds(
@@ -883,11 +940,13 @@ async def test_a_name_is_fine_inside_where_the_base_url_is_that_name(
         assert await fetch(link, "https://BÜCHER.example/v1") == JPEG
 
 
-async def test_a_link_that_is_followed_when_the_session_was_left_says_so(world: World) -> None:
-    async with opened("https://api.example/v1") as transport:
-        pass
-    with pytest.raises(APIConnectionError, match="was left before the picture") as raised:
-        await transport.fetch("https://pictures.example/cat.jpg")
+@pytest.mark.parametrize("own", [False, True], ids=["our session", "ones own session"])
+async def test_a_link_that_is_followed_when_the_session_was_left_says_so(world: World, own: bool) -> None:
+    async with aiohttp.ClientSession() as http:
+        async with opened("https://api.example/v1", http=http if own else None) as transport:
+            pass
+        with pytest.raises(APIConnectionError, match="was left before the picture") as raised:
+            await transport.fetch("https://pictures.example/cat.jpg")
     assert raised.value.maybe_billed
 
 
