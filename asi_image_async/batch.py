@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence, Sized
 from contextlib import suppress
+from typing import Any
 
 import anyio
 import anyio.lowlevel
@@ -189,6 +190,11 @@ class Watched(AsyncIterator[Prompt]):
         except StopAsyncIteration:
             self.ended = True
             raise
+
+    @property
+    def athrow(self) -> Any:
+        """That of the prompts, where they have one."""
+        return self._prompts.athrow  # type: ignore[attr-defined]
 
     async def read(self, brake: Brake) -> list[Prompt]:
         """All of them, or those that came before the brake was pulled."""

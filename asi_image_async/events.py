@@ -77,7 +77,7 @@ class RetryScheduled:
 
 @dataclass(frozen=True)
 class Throttled:
-    """The service answered 429; nothing goes out for `pause` seconds."""
+    """The service said "too many" (429, or a 503 that means it); nothing goes out for `pause` seconds."""
 
     pause: float
 

@@ -96,4 +96,4 @@ def read_line(line: bytes) -> dict[str, Any] | None:
 def is_picture_of(folder: Path, name: str) -> bool:
     """Whether a name is that of a picture in the folder: not hidden, and in no other place."""
     plain = not name.startswith(".") and not {"/", "\\", "\0"} & set(name)
-    return plain and name.lower().endswith(_SUFFIXES) and (folder / name).is_file()
+    return plain and name.lower().endswith(_SUFFIXES) and os.path.isfile(folder / name)

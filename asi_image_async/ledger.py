@@ -41,6 +41,8 @@ class Ledger:
         self._session = session
         self._max_images = max_images
         self._learnt: tuple[float, float] | None = None
+        self._reserved = 0  # attempts under way that have a share of the budget
+        self._settled = anyio.Event()  # the next of them is over
 
     async def open(self) -> None:
         """Bring what earlier runs sent, and what they learnt, to the gate."""
@@ -64,11 +66,7 @@ class Ledger:
     @asynccontextmanager
     async def _reserving(self, item: Item, limit: int) -> AsyncIterator[None]:
         images = images_asked(item.request)
-        with anyio.CancelScope(shield=True):  # cancelled in between, it would stay reserved
-            reserved = await self._journal.reserve(images, limit)
-        if not reserved:
-            left = "is spent" if images == 1 and limit else f"has no room for {images}"
-            raise BudgetExceededError(f"the budget of {limit} {'image' if limit == 1 else 'images'} {left}")
+        await self._reserve(images, limit)
         billed = False
         try:
             yield
@@ -77,9 +75,29 @@ class Ledger:
             billed = error.maybe_billed
             raise
         finally:
-            if not billed and not item.in_flight:
-                with anyio.CancelScope(shield=True):
-                    await self._journal.release(images)
+            try:
+                if not billed and not item.in_flight:
+                    with anyio.CancelScope(shield=True):
+                        await self._journal.release(images)
+            finally:
+                self._reserved -= 1
+                self._settled.set()
+                self._settled = anyio.Event()
+
+    async def _reserve(self, images: int, limit: int) -> None:
+        """Reserve images; what is reserved for others may come back, so that is waited for."""
+        while True:
+            settled = self._settled
+            with anyio.CancelScope(shield=True):  # cancelled in between, it would stay reserved
+                if await self._journal.reserve(images, limit):
+                    self._reserved += 1
+                    return
+            if not self._reserved and not settled.is_set():
+                left = "is spent" if images == 1 and limit else f"has no room for {images}"
+                raise BudgetExceededError(
+                    f"the budget of {limit} {'image' if limit == 1 else 'images'} {left}"
+                )
+            await settled.wait()
 
     async def stamp(self, item: Item) -> Callable[[], None]:
         """A request is about to go out: stamp it, so that its window outlives this process.

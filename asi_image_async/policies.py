@@ -27,8 +27,9 @@ class RateLimit:
     """At most `n` requests in any `per` seconds.
 
     `shared`: a name, or the path of a file; all processes of a machine that give the same keep the limit
-    together. Raises ConfigurationError where `n` is not a whole number of at least 1, `per` is not positive
-    or `shared` is neither.
+    together. Where some keep several so, all have to keep the same ones: a slot of one grows old while
+    another is waited for. Raises ConfigurationError where `n` is not a whole number of at least 1, `per` is
+    not positive or `shared` is neither.
     """
 
     n: int
@@ -36,9 +37,9 @@ class RateLimit:
     shared: str | Path | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        if isinstance(self.n, bool) or not isinstance(self.n, int) or self.n < 1:
+        if isinstance(self.n, bool) or not isinstance(self.n, int) or not 1 <= self.n < 10**15:
             raise ConfigurationError(
-                f"a rate limit needs a whole number of requests, at least 1, not {self.n!r}",
+                f"a rate limit needs a whole number of requests, from 1 to 10**15, not {self.n!r}",
                 hint=_RATE_HINT,
             )
         if (

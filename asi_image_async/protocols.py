@@ -31,8 +31,8 @@ class Limiter(Protocol):
 class Sink(Protocol):
     """Where pictures go. `testing.check_sink` proves that a sink keeps this contract.
 
-    A run calls `open` once, `write` for many generations at once, and `close` once, whatever
-    happened. A slow `write` slows the sending. Anything that `write` raises stops the run.
+    A run calls `open` once, `write` for many generations at once, and `close` once where it was
+    opened, whatever happened. A slow `write` slows the sending. Anything that `write` raises stops the run.
     """
 
     async def open(self) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from .batch import to_request
 from .core.naming import digest
 from .errors import APIError, JournalError
-from .models import Generation, ImageRequest, Receipt
+from .models import Generation, ImageRequest, Prompt, Receipt
 from .outcomes import Done, Failed, Outcome
 from .protocols import Prompts
 from .runtime.journal import Claim, Journal, State
@@ -61,6 +61,17 @@ class Resume(AsyncIterator[Several[Asked | Failed]]):
             if ready:
                 return ready
 
+    async def athrow(self, error: BaseException) -> Several[Asked | Failed]:
+        """For the prompts: their own time limit, say, has run out while nothing more of them was wanted."""
+        throw = getattr(self._prompts, "athrow", None)
+        if throw is None:
+            raise error
+        try:
+            return Several([self._take(await throw(error))])
+        except Exception as end:
+            self._end = end
+            raise
+
     @property
     def ended(self) -> bool:
         """Whether the last prompt has been read."""
@@ -82,14 +93,17 @@ class Resume(AsyncIterator[Several[Asked | Failed]]):
         read: Several[Asked | Failed] = Several()
         try:
             while self._end is None and len(read) < self._ahead:
-                request = to_request(self.read, await anext(self._prompts))
-                read.append(request if isinstance(request, Failed) else Asked(self.read, request))
-                self.read += 1
+                read.append(self._take(await anext(self._prompts)))
         except Exception as end:
             self._end = end
         if not read and self._end is not None:
             raise self._end
         return read
+
+    def _take(self, prompt: Prompt) -> Asked | Failed:
+        request = to_request(self.read, prompt)
+        self.read += 1
+        return request if isinstance(request, Failed) else Asked(self.read - 1, request)
 
     async def _look_up(self, read: Several[Asked | Failed]) -> Several[Asked | Failed]:
         """Those of them that are still to be settled."""

@@ -128,9 +128,9 @@ class ImageSession:
             max_response_bytes=self._max_response_bytes,
             http=self._http,
         )
-        await transport.open()
-        self._id = secrets.token_bytes(8)  # of what this gate knows: another one has to be told
         gate = Gate(self._limits, self._width, self._tell, self._shared, self._policy.max_wait)
+        self._id = secrets.token_bytes(8)  # of what this gate knows: another one has to be told
+        await transport.open()
         self._loop = loop
         self._leaving = Brake()
         self._open = gate, transport

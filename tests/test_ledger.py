@@ -375,3 +375,40 @@ async def test_an_attempt_that_may_have_been_billed_is_in_flight_until_the_promp
         report = await asker.run(["a"], MemorySink(), journal=book)
     assert book.told == [1, 2]
     assert (report.succeeded, report.unknown) == ((1, 0) if then == 200 else (0, 1))
+
+
+async def test_what_is_reserved_for_others_may_come_back_and_is_waited_for(
+    service: Service, journal: Path
+) -> None:
+    async def answer(number: int, _: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.02)
+        return reply({"message": "not this one"}, 400) if number < 3 else reply()
+
+    service.answer = answer
+    async with session(service, max_concurrency=8) as asker:
+        report = await asker.run(PROMPTS, MemorySink(), journal=journal, max_images=2)
+    assert (report.failed, report.succeeded, report.billed_at_most) == (3, 2, 2)
+    assert isinstance(report.stopped_by, BudgetExceededError)
+    assert read_summary(journal).spent == 2
+
+
+async def test_who_waits_for_a_share_of_the_budget_is_ended_by_draining(
+    service: Service, journal: Path
+) -> None:
+    go = asyncio.Event()
+
+    async def answer(number: int, _: web.Request) -> web.StreamResponse:
+        await go.wait()
+        return reply({"message": "not this one"}, 400)
+
+    service.answer = answer
+    async with session(service, max_concurrency=8) as asker:
+        running = asyncio.create_task(asker.run(PROMPTS, MemorySink(), journal=journal, max_images=2))
+        async with asyncio.timeout(30):
+            while service.in_flight < 2:
+                await asyncio.sleep(0.005)
+            asker.drain()
+            go.set()
+            report = await running
+    assert (report.requests, report.failed, report.drained) == (2, 2, True)
+    assert not read_summary(journal).spent

@@ -88,6 +88,12 @@ def test_what_may_have_been_billed_is_not_sent_again_unless_told() -> None:
     assert (RetryPolicy().max_attempts, RetryPolicy().max_wait) == (4, 300.0)
 
 
+@pytest.mark.parametrize("n", [0, -1, 1.5, True, "3", 10**20])
+def test_a_limit_is_a_whole_number_that_can_be_counted(n: object) -> None:
+    with pytest.raises(ConfigurationError, match="a whole number of requests"):
+        RateLimit(n, per=60)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize("attempts", [0, -1, 1.5, True, "4", None])
 def test_attempts_are_a_whole_number_from_one(attempts: Any) -> None:
     with pytest.raises(ConfigurationError, match="max_attempts"):

@@ -572,3 +572,36 @@ async def test_the_failures_kept_are_bounded_and_the_counts_are_not(
     report = await session.run((f"{n}" for n in range(150)), MemorySink())
     assert report.failed == 150
     assert len(report.failures) == 100
+
+
+@pytest.mark.parametrize("unfinished", [True, False])
+async def test_a_time_limit_that_prompts_hold_is_their_error_or_their_end(
+    service: Service, journal: Path, unfinished: bool
+) -> None:
+    async def answer(number: int, _: web.Request) -> web.StreamResponse:
+        await asyncio.sleep(0.1)
+        return reply()
+
+    async def limited() -> AsyncIterator[str]:
+        async with asyncio.timeout(0.05):
+            for number in range(100):
+                yield f"prompt {number}"
+
+    async def ending() -> AsyncIterator[str]:
+        with anyio.move_on_after(0.05):
+            for number in range(100):
+                yield f"prompt {number}"
+
+    service.answer = answer
+    async with ImageSession(KEY, base_url=service.base_url, max_concurrency=2) as asker:
+        if unfinished:
+            sink = MemorySink()
+            with pytest.raises(TimeoutError):
+                await asker.run(limited(), sink, journal=journal)
+            assert len(sink) == 2
+            with pytest.raises(TimeoutError):
+                await asker.gather(limited())
+        else:
+            report = await asker.run(ending(), MemorySink(), journal=journal)
+            assert (report.ok, report.drained, report.total) == (True, False, 2)
+            assert len(await asker.gather(ending())) == 2

@@ -152,7 +152,7 @@ def batch(
     finishes what is in flight; a second one stops at once.
 
     Exit status: 0 all done, 1 some failed, 2 wrong usage or configuration, 3 stopped early (key refused,
-    folder cannot be written), 4 stopped by a limit to come back after (quota), 130 interrupted.
+    disk full), 4 stopped by a limit to come back after (quota), 130 interrupted.
     """
     from .batch import BatchOptions
     from .batch import batch as run

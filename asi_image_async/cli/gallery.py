@@ -6,7 +6,7 @@ import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import AsiImageError, ConfigurationError
+from ..errors import ConfigurationError
 from ..gallery import Gallery, make_gallery
 from .display import Display
 from .interrupts import Interrupts
@@ -54,7 +54,7 @@ def gallery_after_batch(voice: Voice, folder: Path, *, quiet: bool) -> None:
     """The same at the end of a batch, which it never makes fail."""
     try:
         made = _make(voice, str(folder), None, quiet=quiet)
-    except (AsiImageError, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as error:
         why = "interrupted" if isinstance(error, KeyboardInterrupt) else visible(str(error))
         voice.say(
             f"no gallery was made ({why}): asi-image gallery makes it, with -o in another file", "yellow"

@@ -142,9 +142,14 @@ async def _save(voice: Voice, image: Image, wanted: Path, *, chosen: bool) -> Pa
             voice.label(
                 "note", f"{visible(str(wanted))} is a {kind} picture, whatever its name says", "yellow"
             )
+    path = wanted
     try:
-        return await image.save(wanted if chosen else _free(wanted, image.suffix))
+        if not chosen:
+            path = _free(wanted, image.suffix)
+        return await image.save(path)
     except OSError as error:
+        if path is not wanted:
+            path.unlink(missing_ok=True)  # it is empty
         reason = error.strerror or str(error)
         try:
             saved = await save_elsewhere(image, wanted.name)

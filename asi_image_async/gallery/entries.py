@@ -88,6 +88,8 @@ def _choice(value: Any) -> _Choice:
     """What the page's script writes in one way is one choice: 7 and 7.0 are, and true is not 1."""
     if value is None:
         return ""
+    if isinstance(value, dict | list):
+        return str(value)
     if isinstance(value, bool):
         return str(value).lower()
     is_whole = isinstance(value, float) and value.is_integer()

@@ -46,7 +46,7 @@ def read_prompts(
 
     `prompt`, `id`, `size`, `model` and the image API's parameters are taken from the columns or keys
     of these names, whatever their case; all others become the request's `metadata`. `size` and `model`
-    stand in where the file names none. UTF-8; a line has at most 1 MiB.
+    stand in where the file names none. UTF-8; a line has at most 1 MiB, a cell 128 KiB.
 
     Blocks while it reads. Raises ConfigurationError, with the name of the file and the numbers of the
     lines that are wrong.

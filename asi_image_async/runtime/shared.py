@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import os
@@ -14,9 +15,9 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import anyio
-from anyio.lowlevel import RunVar
 
 from ..core.pace import margin
 from ..errors import ConfigurationError
@@ -95,7 +96,7 @@ class SharedLimit:
             self.path, self._private = folder / f"limit-{place}.sqlite", True
         self._clock = clock
         # A lock belongs to one loop. Loops, as processes, are kept apart by SQLite.
-        self._turn: RunVar[anyio.Lock] = RunVar(f"asi_image_async.shared.{id(self)}")
+        self._turns: WeakKeyDictionary[asyncio.AbstractEventLoop, anyio.Lock] = WeakKeyDictionary()
         self._token = ""  # of the file as it was seen last
         self._last, self._warned = -math.inf, False  # the newest slot of this process
 
@@ -114,9 +115,8 @@ class SharedLimit:
 
     async def _ask(self, n: int, closed_until: float) -> float:
         """Do it in a thread, one after another, and again until it is done."""
-        lock = self._turn.get(None) or anyio.Lock(fast_acquire=True)
-        self._turn.set(lock)
-        async with lock:
+        loop = asyncio.get_running_loop()
+        async with self._turns.setdefault(loop, anyio.Lock(fast_acquire=True)):
             while True:
                 own = anyio.CapacityLimiter(1)  # the common threads may all be busy with a slow disk
                 try:

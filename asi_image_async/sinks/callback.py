@@ -26,7 +26,7 @@ class CallbackSink:
                 f"a sink is a Sink or a function, not {type(function).__name__}",
                 hint="Give a DiskSink, a MemorySink, or a function that takes a Generation.",
             )
-        _check_parameters(function)
+        _check(function)
         self._function = function
 
     async def open(self) -> None:
@@ -45,11 +45,16 @@ class CallbackSink:
         """Nothing to finish."""
 
 
-def _check_parameters(function: Callable[..., object]) -> None:
+def _check(function: Callable[..., object]) -> None:
     try:
         signature = inspect.signature(function, follow_wrapped=False)
-    except (TypeError, ValueError):  # one of C's, or a stand-in in a test, has none
+        is_generator = inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+    except (TypeError, ValueError):  # one of C's, or a stand-in in a test, cannot be looked at
         return
+    if is_generator:
+        raise ConfigurationError(
+            "the function of a sink is a generator, which would never run", hint="Leave out its yield."
+        )
     try:
         signature.bind(None)
     except TypeError as error:

@@ -86,8 +86,13 @@ def test_a_picture_that_may_have_been_billed_is_told(asi_image: Run, asi_emulato
 
 
 @quick
+@pytest.mark.parametrize("where", [("-o", "fox.jpg"), ()], ids=["a chosen place", "any"])
 def test_a_picture_that_is_paid_for_is_saved_elsewhere_where_its_place_is_gone(
-    asi_image: Run, asi_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    asi_image: Run,
+    asi_emulator: Emulator,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    where: tuple[str, ...],
 ) -> None:
     from asi_image_async import models
 
@@ -104,9 +109,10 @@ def test_a_picture_that_is_paid_for_is_saved_elsewhere_where_its_place_is_gone(
         real(path, data)
 
     monkeypatch.setattr(models, "write_durably", once_full)
-    ended = asi_image("generate", "fox", "-o", "fox.jpg")
+    ended = asi_image("generate", "fox", *where)
     assert ended.status == 3
     assert "No space left on device" in ended.err
+    assert not list(tmp_path.glob("*.jpg"))
     saved = Path(ended.err.split("The picture is in ")[1].strip().removesuffix("."))
     assert saved.is_relative_to(spare)
     assert saved.read_bytes().startswith(b"\xff\xd8")

@@ -130,6 +130,16 @@ def test_the_request_id_of_the_header_goes_before_the_one_of_the_body() -> None:
     assert read(b'{"data": "QQ==", "id": "body"}', "header").request_id == "header"
 
 
+@pytest.mark.parametrize("picture", ["A" * 5_000, DATA_URL])
+def test_what_may_be_a_picture_in_an_unknown_place_may_have_been_billed(picture: str) -> None:
+    body = {"status": 1, "message": "Success", "data": {"images": [{"b64_json": picture}]}}
+    with pytest.raises(InvalidResponseError, match="a place that is not known") as raised:
+        read(json.dumps(body).encode())
+    assert raised.value.maybe_billed
+    assert "shape" in raised.value.hint
+    assert raised.value.body
+
+
 @pytest.mark.parametrize(
     ("body", "words", "maybe_billed"),
     [

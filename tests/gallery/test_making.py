@@ -90,3 +90,12 @@ def test_what_is_no_folder_of_a_batch_is_told(tmp_path: Path) -> None:
 def test_a_page_that_cannot_be_written_is_told(fill: Fill, tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="cannot write"):
         make_gallery(fill({}), tmp_path / "no folder" / "index.html")
+
+
+def test_a_line_that_nobody_here_wrote_does_no_harm(fill: Fill) -> None:
+    folder = fill({"size": [1024, 1024], "model": {"name": "a"}}, {"prompt": "a fox"})
+    with open(folder / "metadata.jsonl", "a", encoding="utf-8") as file:
+        file.write('{"file_name": "%s.jpg", "prompt": "a name too long"}\n' % ("a" * 300))
+    made = make_gallery(folder, None)
+    assert made.path.exists()
+    assert [entry["prompt"] for entry in read_entries(folder).pictures] == ["picture 0", "a fox"]

@@ -223,6 +223,37 @@ async def test_a_time_limit_of_an_async_source_is_its_error_and_no_cancellation(
 
 
 @both
+async def test_a_time_limit_that_runs_out_while_nothing_is_wanted_is_the_source_s_too(ordered: bool) -> None:
+    async def ends_with_an_error() -> AsyncIterator[int]:
+        async with asyncio.timeout(0.02):
+            for item in range(1000):
+                yield item
+
+    async def ends() -> AsyncIterator[int]:
+        with anyio.move_on_after(0.02):
+            for item in range(1000):
+                yield item
+
+    async def goes_on() -> AsyncIterator[int]:
+        item = 0
+        while item < 10:
+            with anyio.move_on_after(0.02):
+                yield item
+            item += 1
+
+    async def long(index: int, item: int) -> int:
+        await asyncio.sleep(0.1)
+        return item
+
+    seen: list[int] = []
+    with pytest.raises(TimeoutError):
+        await taken_into(seen, long, ends_with_an_error(), width=2, ordered=ordered)
+    assert sorted(seen) == [0, 1]
+    assert sorted(await taken(long, ends(), width=2, ordered=ordered)) == [0, 1]
+    assert sorted(await taken(long, goes_on(), width=2, ordered=ordered)) == list(range(10))
+
+
+@both
 @widths
 async def test_what_an_async_source_gives_together_is_taken_one_by_one(width: int, ordered: bool) -> None:
     asked = 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import math
 import os
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from itertools import pairwise
@@ -577,3 +579,12 @@ async def test_a_penalty_reaches_another_process(place: Path) -> None:
         await limit.penalize(0.7)
         said, _ = await anyio.to_thread.run_sync(process.communicate, "\n")
     assert json.loads(said)[0] >= closed
+
+
+async def test_a_limit_that_is_done_with_leaves_nothing_in_the_loop(place: Path) -> None:
+    limit = SharedLimit(100, 1, place)
+    await limit.reserve()
+    gone = weakref.ref(limit._turns[asyncio.get_running_loop()])
+    del limit
+    gc.collect()
+    assert gone() is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from unittest.mock import Mock
 
@@ -77,6 +78,18 @@ async def test_what_the_function_raises_comes_out() -> None:
 def test_a_function_that_takes_no_generation_is_refused_before_anything_is_bought(function: Any) -> None:
     with pytest.raises(ConfigurationError, match="cannot be called with a Generation"):
         CallbackSink(function)
+
+
+def test_a_generator_which_would_never_run_is_no_sink() -> None:
+    def plain(_: Generation) -> Iterator[None]:
+        yield
+
+    async def awaited(_: Generation) -> AsyncIterator[None]:
+        yield
+
+    for function in (plain, awaited):
+        with pytest.raises(ConfigurationError, match="is a generator"):
+            CallbackSink(function)
 
 
 async def test_a_function_that_wraps_another_one_is_called_as_it_is_itself() -> None:

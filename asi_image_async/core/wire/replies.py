@@ -55,7 +55,7 @@ def read_reply(incoming: Incoming, request_id: str | None = None) -> Reply:
     """Find the pictures in a 200 reply.
 
     Raises InvalidResponseError: with `maybe_billed` where the reply is not JSON (a cut line, a page of
-    a proxy), without where the service says in so many words that there is no picture.
+    a proxy) or has what may be a picture where none is known to be, without where there is nothing like one.
     """
     text, decoded = incoming.without_pictures()
     try:
@@ -82,12 +82,7 @@ def _read(body: bytes, request_id: str | None, decoded: Mapping[str, Picture]) -
             ) from None
     found = _pictures(reply)
     if not found:
-        said = error_message(reply)
-        raise InvalidResponseError(
-            "the reply has no picture" + (f": {said}" if said else ""),
-            hint="The service may have refused the prompt: change it.",
-            body=excerpt(body),
-        )
+        raise _no_picture(reply, body)
     if len(found) > _MOST_LINKS and sum(isinstance(each, Link) for each in found) > _MOST_LINKS:
         raise InvalidResponseError(
             f"the reply links to more than {_MOST_LINKS} pictures", maybe_billed=True, body=excerpt(body)
@@ -102,6 +97,22 @@ def _read(body: bytes, request_id: str | None, decoded: Mapping[str, Picture]) -
         revised_prompt=_revised_prompt(fields),
         request_id=request_id or text_or_none(fields.get("id")),
         raw=_without_pictures(reply, pictures, decoded),
+    )
+
+
+def _no_picture(reply: Any, body: bytes) -> InvalidResponseError:
+    said = error_message(reply)
+    if _without_pictures(reply, frozenset(), {}) != reply:
+        return InvalidResponseError(
+            "the reply has what may be a picture, in a place that is not known here",
+            hint="Report the error's `body`: the shape of the service's replies has changed.",
+            maybe_billed=True,
+            body=excerpt(body),
+        )
+    return InvalidResponseError(
+        "the reply has no picture" + (f": {said}" if said else ""),
+        hint="The service may have refused the prompt: change it.",
+        body=excerpt(body),
     )
 
 

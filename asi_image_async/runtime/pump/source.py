@@ -100,20 +100,34 @@ class Source(Generic[T]):
     async def _ask(self, items: AsyncIterator[Any]) -> None:
         try:
             while not self._ended:
-                await self._wanted.acquire()
-                item = await anext(items)
-                self._given.extend(item if isinstance(item, Several) else [item])
-                self._asked.release()
+                try:
+                    await self._wanted.acquire()
+                except asyncio.CancelledError as error:
+                    # By what the source holds, such as a time limit that ran out while it waited at a yield.
+                    throw = getattr(items, "athrow", None)
+                    if self._is_over or throw is None:
+                        raise
+                    self._give(await throw(error))
+                else:
+                    self._give(await anext(items))
+                    self._asked.release()
         except StopAsyncIteration:
             pass
         except (Exception, asyncio.CancelledError) as error:
             if is_own_cancellation(error):
-                self.is_cut_short = not (self._ended or self._brake.pulled)
+                self.is_cut_short = not self._is_over
                 raise
             self.error = error
         finally:
             self._ended = True
             self._asked.release()
+
+    @property
+    def _is_over(self) -> bool:
+        return self._ended or self._brake.pulled
+
+    def _give(self, item: Any) -> None:
+        self._given.extend(item if isinstance(item, Several) else [item])
 
 
 class _Plain(AsyncIterator[T]):

@@ -96,7 +96,7 @@ def tidy(folder: Path, temporary_directory: Path) -> None:
     kept = (
         line
         for number, (name, line) in enumerate(_read(path))
-        if last[name] == number and (folder / name).is_file()
+        if last[name] == number and os.path.isfile(folder / name)  # a name may be longer than any file's
     )
     write_whole(path, kept, temporary_directory=temporary_directory)
     sync_directory(folder)
