@@ -57,17 +57,14 @@ class Windows:
             (limit.per, deque(maxlen=limit.n)) for limit in limits
         ]
 
-    def opens_at(self, now: float, *, evenly: bool = False) -> float:
-        """The earliest time, not before `now`, at which one more request may go out.
-
-        Requests that go `evenly` spaced need no margin: none comes at the very edge of a window.
-        """
+    def opens_at(self, now: float) -> float:
+        """The earliest time, not before `now`, at which one more request may go out."""
         opens = now
         for per, turns in self._windows:
             if len(turns) == turns.maxlen:
                 # One that is still connecting leaves now at the earliest.
                 first = now if turns[0].sent is None else turns[0].sent
-                opens = max(opens, first + (per if evenly else per + margin(per)))
+                opens = max(opens, first + (per + margin(per)))
         return opens
 
     def add(self, turn: Turn) -> None:
@@ -147,7 +144,7 @@ class Pace:
             self._confirm(self._unconfirmed[0])
         if self._probe is not None and now >= self.closed_until:  # nobody refused it
             self._let_through(now)
-        opens = max(self._windows.opens_at(now, evenly=self._n > 0), self.closed_until)
+        opens = max(self._windows.opens_at(now), self.closed_until)
         if len(self._unconfirmed) >= self._allowance:
             opens = max(opens, self._unconfirmed[0].granted + _CONFIRMED)
         return opens
@@ -205,15 +202,16 @@ class Pace:
             return self.closed_until - now
         self._closed_at = now
         # How long a probe is waited for: refusals come quickly, pictures do not.
-        self._patience = min(5.0, max(0.25, 4 * (now - turn.granted)))
+        self._patience = min(30.0, max(0.25, 4 * (now - turn.granted)))
         self._probe = None
-        if self._refused is None:
+        first = self._refused is None
+        if first:
             self._refused = turn
             self._cut(turn)
             self._pauses = self._ladder(turn)
         self._trying, reopens = next(self._pauses)
         self._asked = retry_after or 0.0
-        if retry_after:
+        if retry_after and first:  # it was waited for, and where that is refused again it said too little
             if not self._told:  # where the limit is known, a wait says nothing of a window
                 self._trying = max(self._per, _usual(retry_after))
             reopens = now + 2 * self.interval
@@ -248,7 +246,7 @@ class Pace:
         where the service asks for a wait, a refusal costs that wait, and was no guess.
         """
         self._step = _FIRST_STEP
-        guess = new and self._per <= 10 and not self._asked
+        guess = new and self.interval <= 1.02 and not self._asked
         hold = 2 * self._per if guess else max(10 * self._per, 20 * self._asked)
         self._grow_at = now + min(_LONGEST_HOLD, max(1.0, hold))
 
@@ -268,7 +266,7 @@ class Pace:
         """When the oldest that was let through has left a window of this length."""
         since = turn.granted - per
         oldest = next((t.granted for t in self._past if not t.refused and t.granted > since), turn.granted)
-        return max(oldest + per + margin(per), self._closed_at + per / 2)
+        return max(oldest + per + margin(per), self._closed_at + per)
 
     def _cut(self, turn: Turn) -> None:
         """Fewer from now on: as many as were let through before the refusal, where that is fewer."""

@@ -346,6 +346,34 @@ def test_a_spent_quota_is_told_from_a_rate_limit_by_its_words(words: str, spent:
     assert type(read_error(400, {}, json.dumps({"message": words}).encode())) is BadRequestError
 
 
+@pytest.mark.parametrize(
+    ("words", "retry_after", "spent"),
+    [
+        ("Quota exceeded: 20 requests per 10 seconds", None, False),
+        ("Quota exceeded: 3 requests every 60 s", None, False),
+        ("Quota of 3 requests in 1 minute", None, False),
+        ("Rate quota exceeded for RPS", None, False),
+        ("Rate limit exceeded (3/60s). Upgrade your subscription.", None, False),
+        ("Rate limit reached. Upgrade your subscription for more.", None, False),
+        ("Too many requests. See /billing for higher limits", None, False),
+        ("Your quota is used up", "20", False),
+        ("Your quota is used up", "3600", True),
+        ("Your quota is used up", "0", True),
+        ("The rate limit of 500 a day is reached", None, True),
+        ("Daily quota exceeded, try again in 30 seconds", "30", True),
+        ("Insufficient credit", "1", True),
+        ("You exceeded your current quota, please check your plan and billing details", None, True),
+        ("quota: see https://service.example/s/a/m", None, True),
+    ],
+)
+def test_a_quota_that_is_over_in_minutes_or_calls_itself_a_rate_limit_is_one(
+    words: str, retry_after: str | None, spent: bool
+) -> None:
+    headers = {} if retry_after is None else {"Retry-After": retry_after}
+    found = read_error(429, CIMultiDict(headers), json.dumps({"message": words}).encode())
+    assert type(found) is (QuotaExceededError if spent else RateLimitError)
+
+
 _NOW = 1445412480.0  # Wed, 21 Oct 2015 07:28:00 GMT
 
 

@@ -43,7 +43,12 @@ _QUOTA = (
     r"|(per|a|/)[ _-]?(day|month)\b|daily|monthly|\brpd\b"
 )
 # "The quota of 3 requests per minute" is a rate limit, whatever it is called.
-_SHORT_WINDOW = r"(?i)(per|a|/)[ _-]?(second|sec|minute|min)\b|\brpm\b"
+_UNIT = r"(\d{0,3}[ _-]?(secs?|seconds?|mins?|minutes?)|\d{1,3}[ _-]?[sm])\b"
+_SHORT_WINDOW = rf"(?i)(per|a|/|every)[ _-]?{_UNIT}|\brp[sm]\b"
+# And so is what calls itself one, or is over in minutes, and speaks of money only to sell a larger plan.
+_TOO_FAST = rf"(?i)rate[ _-]?limit|too[ _-]many[ _-]requests|\bin {_UNIT}"
+_SPENT = r"(?i)credit|insufficient|balance(?!r)|(per|a|/)[ _-]?(day|month)\b|daily|monthly|\brpd\b"
+_MINUTES = 300.0
 
 
 def error_message(body: object) -> str:
@@ -95,7 +100,7 @@ def read_error(
     now = time.time() if now is None else now
     wait = seconds_to_wait(status, headers, now)
     words = f"{kind or ''} {code if isinstance(code, str) else ''} {message}"
-    return _error_class(status, words)(
+    return _error_class(status, words, wait)(
         message,
         status=status,
         hint=_hint(status, wait, now, asked),
@@ -119,10 +124,19 @@ def _hint(status: int, wait: float | None, now: float, asked: str) -> str | None
     return f"Come back after {until:%Y-%m-%d %H:%M %Z}: the service asks to wait {wait:.0f} s."
 
 
-def _error_class(status: int, words: str) -> type[APIStatusError]:
-    if status in (403, 429) and re.search(_QUOTA, words) and not re.search(_SHORT_WINDOW, words):
+def _error_class(status: int, words: str, wait: float | None) -> type[APIStatusError]:
+    if status in (403, 429) and re.search(_QUOTA, words) and not _is_too_fast(status, words, wait):
         return QuotaExceededError
     return _ERRORS.get(status, ServerError if status >= 500 else APIStatusError)
+
+
+def _is_too_fast(status: int, words: str, wait: float | None) -> bool:
+    """Whether words of a quota, or of money, are those of a rate limit."""
+    if re.search(_SHORT_WINDOW, words):
+        return True
+    soon = wait is not None and 0 < wait <= _MINUTES
+    said = status == 429 and (soon or re.search(_TOO_FAST, words) is not None)
+    return said and not re.search(_SPENT, words)
 
 
 def text_or_none(value: object) -> str | None:

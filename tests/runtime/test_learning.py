@@ -1,0 +1,165 @@
+"""What is learnt of services that count in ways of their own: a list gets through, and soon."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from clock import on_a_fake_clock
+
+from asi_image_async import RateLimit
+from asi_image_async.runtime.gate import Gate
+
+_ATTEMPTS = 4  # as RetryPolicy has it
+_AWAY = 0.02  # seconds to the service and back, and the same again where it is busy
+
+Counting = Callable[[float], bool]  # whether a request that comes at this time is let through
+
+
+def sliding(n: int, per: float) -> Counting:
+    through: deque[float] = deque()
+
+    def count(now: float) -> bool:
+        while through and through[0] <= now - per:
+            through.popleft()
+        if len(through) >= n:
+            return False
+        through.append(now)
+        return True
+
+    return count
+
+
+def fixed(n: int, per: float, phase: float) -> Counting:
+    """So many in each window of a clock on the wall."""
+    window, through = -1, 0
+
+    def count(now: float) -> bool:
+        nonlocal window, through
+        current = math.floor(now / per + phase)
+        if current != window:
+            window, through = current, 0
+        through += 1
+        return through <= n
+
+    return count
+
+
+def but(counting: Counting, refuses: Callable[[float, int], bool]) -> Counting:
+    """The same, where some are refused besides: by the time, and the number from 0."""
+    number = -1
+
+    def count(now: float) -> bool:
+        nonlocal number
+        number += 1
+        return not refuses(now, number) and counting(now)
+
+    return count
+
+
+@dataclass
+class Told:
+    """What became of a list: when each was let through, and how many refusals and failures that took."""
+
+    through: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+    failed: int = 0
+
+
+def ask(
+    count: int,
+    counting: Counting,
+    *,
+    told: list[RateLimit] | None = None,
+    retry_after: float | None = None,
+    refuses_after: float = 0.0,
+    width: int = 32,
+) -> Told:
+    """So many requests through a gate, each tried as often as a session would."""
+    result = Told()
+    chance = random.Random(1)
+
+    async def one(gate: Gate) -> None:
+        for _ in range(_ATTEMPTS):
+            turn = await gate.enter()
+            gate.sent(turn)
+            await asyncio.sleep(_AWAY / 2 + chance.random() * _AWAY / 2)
+            now = gate.now()
+            if counting(now):
+                await asyncio.sleep(0.1)
+                result.through.append(now)
+                gate.succeeded(turn)
+                gate.leave(turn)
+                return
+            result.refused.append(now)
+            await asyncio.sleep(refuses_after + _AWAY / 2)
+            await gate.refused(turn, retry_after)
+            gate.leave(turn)
+        result.failed += 1
+
+    async def main() -> None:
+        gate = Gate(told, width, lambda _: None)
+        left = iter(range(count))
+
+        async def worker() -> None:
+            for _ in left:
+                await one(gate)
+
+        await asyncio.gather(*(worker() for _ in range(width)))
+
+    on_a_fake_clock(main())
+    return result
+
+
+def test_a_wait_that_is_asked_for_and_too_short_is_not_believed_twice() -> None:
+    learnt = ask(60, sliding(3, 60), retry_after=1.0)
+    assert learnt.failed == 0
+    assert len(learnt.refused) <= 15
+    assert learnt.through[-1] <= 60 / 3 * 60 * 1.25
+
+
+def test_a_wait_that_is_too_short_says_nothing_of_a_told_limit_either() -> None:
+    learnt = ask(500, sliding(50, 60), told=[RateLimit(60, per=60)], retry_after=1.0)
+    assert learnt.failed == 0
+    assert learnt.through[-1] <= 500 / 50 * 60 * 1.25
+
+
+@pytest.mark.parametrize("told", [[(20, 1)], [(10, 1), (100, 60)], [(3, 60), (20, 600)]], ids=str)
+def test_one_refusal_without_a_reason_is_the_last_where_the_truth_was_told(
+    told: list[tuple[int, float]],
+) -> None:
+    limits = [RateLimit(n, per=per) for n, per in told]
+    windows = [sliding(n, per) for n, per in told]
+    stray = but(lambda now: all(window(now) for window in windows), lambda _, number: number == 5)
+    learnt = ask(300, stray, told=limits)
+    assert (len(learnt.refused), learnt.failed) == (1, 0)
+
+
+def test_a_bad_quarter_of_a_minute_does_not_cost_ten_minutes() -> None:
+    bad = but(sliding(20, 1), lambda now, _: 10 <= now < 22)
+    learnt = ask(4000, bad, told=[RateLimit(20, per=1)])
+    after = sum(1 for at in learnt.through if 22 <= at < 142)
+    assert after >= 0.5 * 20 * 120
+
+
+@pytest.mark.parametrize("phase", [number / 8 for number in range(8)])
+@pytest.mark.parametrize(("n", "per"), [(3, 60.0), (60, 60.0), (50, 1.0)])
+def test_a_window_of_the_clock_on_the_wall_is_found_in_whatever_part_of_it_one_begins(
+    n: int, per: float, phase: float
+) -> None:
+    count = n * 20
+    learnt = ask(count, fixed(n, per, phase))
+    assert learnt.failed == 0
+    assert learnt.through[-1] <= 20 * per / 0.7
+
+
+@pytest.mark.parametrize("late", [5.0, 8.0])
+def test_a_refusal_that_comes_late_is_waited_for(late: float) -> None:
+    learnt = ask(40, sliding(3, 60), refuses_after=late)
+    assert learnt.failed == 0
+    assert learnt.through[-1] <= 40 / 3 * 60 * 1.25
