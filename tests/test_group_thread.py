@@ -149,3 +149,17 @@ async def test_nothing_of_a_job_is_held_when_it_is_done() -> None:
         await asyncio.sleep(0.01)  # the thread is about to wait for the next
     assert held() is None
     await thread.close()
+
+
+async def test_a_group_that_fails_whole_fails_each_and_the_next_is_done() -> None:
+    @contextmanager
+    def working() -> Iterator[Callable[[Sequence[int]], list[int]]]:
+        yield lambda numbers: [10 // number for number in numbers]
+
+    thread = GroupThread(working, "dividing")
+    await thread.open()
+    for _ in range(2):
+        with pytest.raises(ZeroDivisionError):
+            await thread.do(0)
+        assert await thread.do(5) == 2
+    await thread.close()

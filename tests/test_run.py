@@ -25,7 +25,7 @@ from asi_image_async.errors import (
     QuotaExceededError,
     SinkError,
 )
-from asi_image_async.events import ImageNotStored, ImageStored, OutcomeReady
+from asi_image_async.events import ImageNotStored, ImageStored, OutcomeReady, RetryScheduled
 from asi_image_async.runtime.journal import Claim, Journal, State
 from asi_image_async.runtime.journal.summary import read_summary
 
@@ -605,3 +605,49 @@ async def test_a_time_limit_that_prompts_hold_is_their_error_or_their_end(
             report = await asker.run(ending(), MemorySink(), journal=journal)
             assert (report.ok, report.drained, report.total) == (True, False, 2)
             assert len(await asker.gather(ending())) == 2
+
+
+async def test_of_prompts_that_are_made_as_others_are_done_none_is_read_before_its_time(
+    service: Service, session: ImageSession, journal: Path
+) -> None:
+    await session.run(["a", "b", "c", "d", "e"], MemorySink(), journal=journal)
+    told: list[int] = []
+
+    async def one_after_another() -> AsyncIterator[str]:
+        for number, prompt in enumerate("abcdef"):
+            while len(told) < number:
+                await asyncio.sleep(0.001)
+            yield prompt
+
+    def observe(event: object) -> None:
+        if isinstance(event, OutcomeReady):
+            told.append(event.outcome.index)
+
+    async with ImageSession(KEY, base_url=service.base_url, observer=observe) as asker:
+        async with asyncio.timeout(10):
+            report = await asker.run(one_after_another(), MemorySink(), journal=journal)
+    assert (report.skipped, report.succeeded) == (5, 1)
+
+
+async def test_what_may_have_been_billed_is_written_down_where_a_run_is_cancelled_before_it_asks_again(
+    service: Service, journal: Path
+) -> None:
+    retrying = asyncio.Event()
+
+    async def answer(number: int, request: web.Request) -> web.StreamResponse:
+        request.transport.close()  # type: ignore[union-attr]
+        return reply()
+
+    def observe(event: object) -> None:
+        if isinstance(event, RetryScheduled):
+            retrying.set()
+
+    service.answer = answer
+    policy = RetryPolicy(backoff=60.0, resend_unknown=True)
+    async with ImageSession(KEY, base_url=service.base_url, retry=policy, observer=observe) as asker:
+        running = asyncio.create_task(asker.run(["a"], MemorySink(), journal=journal))
+        await asyncio.wait_for(retrying.wait(), 30)
+        running.cancel()
+        await asyncio.wait([running])
+    summary = read_summary(journal)
+    assert (summary.unknown, summary.in_flight, summary.spent) == (1, 0, 1)
