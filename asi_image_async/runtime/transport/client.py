@@ -1,4 +1,4 @@
-"""A request on its way and back, within a time and a size, and a picture that a reply links to."""
+"""A request on its way and back, within a time and a size."""
 
 from __future__ import annotations
 
@@ -6,10 +6,7 @@ import asyncio
 import math
 import sys
 from collections.abc import Callable, Mapping
-from functools import cache
-from importlib.metadata import version
 from typing import NamedTuple
-from urllib.parse import urljoin
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -18,16 +15,17 @@ from pydantic import SecretStr
 from yarl import URL
 
 from ...core.key import Key
-from ...core.links import as_written, check_link, refused_link
+from ...core.links import refused_link
 from ...deadline import Deadline
 from ...errors import (
     APIConnectionError,
     AsiImageError,
     ConfigurationError,
-    InvalidResponseError,
 )
 from .broken import OF_THE_LINE, as_api_error, forget_key
-from .pool import PublicResolver, pool
+from .links import Links
+from .pool import pool, user_agent
+from .reading import UNTIMED, read_some, read_within
 
 __all__ = ["Response", "Transport"]
 
@@ -35,9 +33,6 @@ __all__ = ["Response", "Transport"]
 # (mallopt(3), "dynamic mmap threshold"): without it, the memory of each reply goes back to the system, and is
 # taken from it for the next one page by page, which costs more than the decoding.
 _KEPT_BY_MALLOC = 8 * 2**20
-_ERROR_BODY_BYTES = 64 * 2**10
-_MAX_LINK_HOPS = 5
-_UNTIMED = aiohttp.ClientTimeout()  # Deadline sees to it
 
 
 class Response(NamedTuple):
@@ -98,7 +93,7 @@ class Transport:
         self.max_bytes = max_response_bytes
         self._given = http
         self._own: aiohttp.ClientSession | None = None
-        self._links: aiohttp.ClientSession | None = None
+        self._links = Links(self._endpoint, self.key, max_response_bytes, http)
         self.is_closed = False
 
     @property
@@ -108,15 +103,15 @@ class Transport:
 
     async def open(self) -> None:
         bytearray(_KEPT_BY_MALLOC)
-        _user_agent()  # which is in a file, as long as there is one to be opened
+        user_agent()  # which is in a file, as long as there is one to be opened
         if self._given is None:
             self._own = aiohttp.ClientSession(connector=pool(), cookie_jar=aiohttp.DummyCookieJar())
 
     async def close(self) -> None:
         self.is_closed = True
-        for client in (self._own, self._links):
-            if client is not None:
-                await client.close()
+        if self._own is not None:
+            await self._own.close()
+        await self._links.close()
 
     def check(self) -> aiohttp.ClientSession:
         """The client that requests go through; raises ConfigurationError where it is closed."""
@@ -154,14 +149,14 @@ class Transport:
                     self._endpoint,
                     data=payload,
                     headers=self._headers(idempotency_key),
-                    timeout=_UNTIMED,
+                    timeout=UNTIMED,
                     allow_redirects=False,
                     raise_for_status=False,
                 ) as response:
                     if response.status < 300:
-                        await self._read(response, feed)
+                        await read_within(self.max_bytes, response, feed)
                         return Response(response.status, response.headers)
-                    await _read_some(response, said)
+                    await read_some(response, said)
         except AsiImageError:
             raise
         except Exception as error:
@@ -179,7 +174,7 @@ class Transport:
             "Accept": "application/json",
             "Content-Type": "application/json",
             "Idempotency-Key": idempotency_key,
-            "User-Agent": _user_agent(),
+            "User-Agent": user_agent(),
         }
 
     async def fetch(self, url: str, room: float = math.inf) -> bytes:
@@ -191,7 +186,7 @@ class Transport:
         """
         try:
             with Deadline(self._timeout):
-                return await self._follow(url, room)
+                return await self._links.follow(url, room)
         except AsiImageError:
             raise
         except Exception as error:
@@ -201,80 +196,6 @@ class Transport:
                 raise
             failed = as_api_error(error, self._timeout, maybe_billed=True)
             raise type(failed)(f"{failed} (the picture's link: {url})", maybe_billed=True) from error
-
-    async def _follow(self, url: str, room: float) -> bytes:
-        link = url
-        for _ in range(_MAX_LINK_HOPS):
-            if self.key.hide(link) != link:
-                raise refused_link(self.key.hide(link), "it has the key in it")
-            target = as_written(link)
-            check_link(target, self._endpoint)
-            async with self._client_for(target).get(
-                target, timeout=_UNTIMED, allow_redirects=False, raise_for_status=False
-            ) as response:
-                if response.status == 200:
-                    return await self._read_whole(response, room)
-                location = response.headers.get("Location")
-                if not 300 <= response.status < 400 or location is None:
-                    raise APIConnectionError(
-                        f"the picture's link answered {response.status}: {target}", maybe_billed=True
-                    )
-                link = urljoin(link, location)
-        raise InvalidResponseError(f"the picture's link redirects too often: {url}", maybe_billed=True)
-
-    def _client_for(self, target: URL) -> aiohttp.ClientSession:
-        client = self._given or self._own
-        if client is None or client.closed or self.is_closed:
-            raise APIConnectionError(
-                f"the session was left before the picture's link was followed: {target}", maybe_billed=True
-            )
-        # The service's own origin is reached as the service is: by a user's proxy, connector and CA.
-        if self._given is not None and target.origin() == self._endpoint.origin():
-            return self._given
-        return self._link_client()
-
-    def _link_client(self) -> aiohttp.ClientSession:
-        # A client of its own: no key, no cookies, none of a user's headers, and every name it
-        # resolves is checked where the connection is made, so that it cannot change in between.
-        if self._links is None:
-            resolver = PublicResolver(allowed_host=self._endpoint.raw_host or "")
-            self._links = aiohttp.ClientSession(
-                connector=pool(resolver),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": _user_agent()},
-            )
-        return self._links
-
-    async def _read(
-        self, response: aiohttp.ClientResponse, feed: Callable[[bytes, int], object], room: float = math.inf
-    ) -> None:
-        size, expected = 0, response.content_length or 0
-        room = min(room, self.max_bytes)
-        if expected > room:
-            response.close()
-            raise self._too_large()
-        while chunk := await response.content.readany():
-            size += len(chunk)
-            if size > room:
-                response.close()
-                raise self._too_large()
-            feed(chunk, expected)
-
-    async def _read_whole(self, response: aiohttp.ClientResponse, room: float) -> bytes:
-        pieces: list[bytes] = []
-        try:
-            await self._read(response, lambda piece, _: pieces.append(piece), room)
-        except InvalidResponseError as error:
-            place = f" (the picture's link: {response.url})"
-            raise InvalidResponseError(f"{error}{place}", hint=error.hint, maybe_billed=True) from None
-        return b"".join(pieces)
-
-    def _too_large(self) -> InvalidResponseError:
-        return InvalidResponseError(
-            f"the reply is larger than {self.max_bytes} bytes",
-            hint="Raise max_response_bytes if such large pictures are meant.",
-            maybe_billed=True,
-        )
 
     def _is_told(self, error: Exception) -> bool:
         """Whether it is what becomes of a request; from a client of ours, anything else is ours to mend."""
@@ -295,17 +216,3 @@ class Transport:
                 hint="Give one without an auth of its own: the key goes into the Authorization header.",
             )
         return as_api_error(error, self._timeout, maybe_billed=maybe_billed)
-
-
-@cache
-def _user_agent() -> str:
-    return f"asi-image-async/{version('asi_image_async')} aiohttp/{aiohttp.__version__}"
-
-
-async def _read_some(response: aiohttp.ClientResponse, said: bytearray) -> None:
-    """The beginning of an error's body, which may be cut at any moment."""
-    while chunk := await response.content.readany():
-        said += chunk
-        if len(said) > _ERROR_BODY_BYTES:
-            response.close()
-            return

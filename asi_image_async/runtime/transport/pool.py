@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+from functools import cache
+from importlib.metadata import version
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -11,7 +13,7 @@ from aiohttp.tracing import Trace
 
 from ...core.links import is_private
 
-__all__ = ["PublicResolver", "pool"]
+__all__ = ["PublicResolver", "pool", "user_agent"]
 
 # Idle connections are dropped before the service would do it (uvicorn and Node.js do it after 5 s): a request
 # that crosses the end of its line may have been billed. Beside a picture's time a new connection is nothing.
@@ -24,6 +26,12 @@ _READ_AT_ONCE = 128 * 2**10
 def pool(resolver: AbstractResolver | None = None) -> aiohttp.TCPConnector:
     """A pool without a bound: the gate bounds what is in flight."""
     return _Connector(limit=0, keepalive_timeout=_KEEP_ALIVE, resolver=resolver)
+
+
+@cache
+def user_agent() -> str:
+    """Who asks."""
+    return f"asi-image-async/{version('asi_image_async')} aiohttp/{aiohttp.__version__}"
 
 
 class _Connector(aiohttp.TCPConnector):
