@@ -57,14 +57,17 @@ class Windows:
             (limit.per, deque(maxlen=limit.n)) for limit in limits
         ]
 
-    def opens_at(self, now: float) -> float:
-        """The earliest time, not before `now`, at which one more request may go out."""
+    def opens_at(self, now: float, *, evenly: float = 0.0) -> float:
+        """The earliest time, not before `now`, at which one more request may go out.
+
+        `evenly`: in windows up to so many seconds requests go spaced, and half of the margin will do.
+        """
         opens = now
         for per, turns in self._windows:
             if len(turns) == turns.maxlen:
                 # One that is still connecting leaves now at the earliest.
                 first = now if turns[0].sent is None else turns[0].sent
-                opens = max(opens, first + (per + margin(per)))
+                opens = max(opens, first + (per + margin(per) / (2 if per <= evenly else 1)))
         return opens
 
     def add(self, turn: Turn) -> None:
@@ -144,7 +147,7 @@ class Pace:
             self._confirm(self._unconfirmed[0])
         if self._probe is not None and now >= self.closed_until:  # nobody refused it
             self._let_through(now)
-        opens = max(self._windows.opens_at(now), self.closed_until)
+        opens = max(self._windows.opens_at(now, evenly=self._per), self.closed_until)
         if len(self._unconfirmed) >= self._allowance:
             opens = max(opens, self._unconfirmed[0].granted + _CONFIRMED)
         return opens

@@ -155,7 +155,7 @@ def test_a_window_of_the_clock_on_the_wall_is_found_in_whatever_part_of_it_one_b
     count = n * 20
     learnt = ask(count, fixed(n, per, phase))
     assert learnt.failed == 0
-    assert learnt.through[-1] <= 20 * per / 0.7
+    assert learnt.through[-1] <= 20 * per / 0.65
 
 
 @pytest.mark.parametrize("late", [5.0, 8.0])
