@@ -28,7 +28,7 @@ from .database import (
     open_database,
     set_value,
 )
-from .reserve import Reserve
+from .room import Room
 
 __all__ = ["Journal"]
 
@@ -51,7 +51,7 @@ class Journal:
     `path` None is a temporary one, forgotten when it is closed. `ask_unknown_again` False leaves alone
     what may have been billed without a picture. Opening raises JournalError where another run holds
     it, where it is damaged or of a newer version, and where it cannot be written. `trouble` is an error that
-    ends the run though all is written down yet: the disk is full, and what was kept in reserve is in use.
+    ends the run though all is written down yet: the disk is full, and the room kept for that is in use.
     """
 
     def __init__(self, path: str | Path | None, *, ask_unknown_again: bool = True) -> None:
@@ -190,7 +190,7 @@ class Journal:
     def _working(self) -> Iterator[Callable[[Sequence[_Job]], list[Any]]]:
         """In the thread: the database, open for as long as there is work."""
         with ExitStack() as stack:
-            place = reserve = self.trouble = None
+            place = room = self.trouble = None
             try:
                 if self.path is None:
                     database = stack.enter_context(closing(open_database(None)))
@@ -198,18 +198,18 @@ class Journal:
                     beside = stack.enter_context(held(self.path))
                     database = stack.enter_context(closing(open_database(self.path)))
                     place = Place(self.path, beside)
-                    reserve = stack.enter_context(closing(Reserve(beside.parent)))
+                    room = stack.enter_context(closing(Room(beside.parent)))
                 self.salt = get_value(database, "salt")
             except Exception as error:
                 raise as_journal_error(error, self.path) from None
-            yield lambda jobs: self._do_group(database, jobs, place, reserve)
+            yield lambda jobs: self._do_group(database, jobs, place, room)
 
     def _do_group(
         self,
         database: sqlite3.Connection,
         jobs: Sequence[_Job],
         place: Place | None,
-        reserve: Reserve | None,
+        room: Room | None,
     ) -> list[Any]:
         """All jobs in one commit; where it fails, or a file is not in its `place`, an error for each."""
         try:
@@ -218,7 +218,7 @@ class Journal:
                     answers = _commit(database, jobs)
                     break
                 except sqlite3.Error as error:
-                    if reserve is None or not reserve.gives_room(error):
+                    if room is None or not room.gives_way(error):
                         raise
                     self.trouble = full(self.path)
             if place is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .broken import code
 
-__all__ = ["Reserve"]
+__all__ = ["Room"]
 
 # A row takes three or four pages of the log, so this is for some hundred. Of a disk that has hardly more it
 # is a part, or others would find it full.
@@ -21,7 +21,7 @@ _SHARE = 4
 _STEP = 64 * 2**10
 
 
-class Reserve:
+class Room:
     """Bytes of a disk that a file without a name takes up, so that they are free again with the process.
 
     Where the system cannot set bytes aside there are none.
@@ -41,7 +41,7 @@ class Reserve:
         """Give back all of it."""
         self._opened.close()
 
-    def gives_room(self, error: sqlite3.Error) -> bool:
+    def gives_way(self, error: sqlite3.Error) -> bool:
         """Whether the error may be that there is no room (a quota says it otherwise), and now is more."""
         if not self._left or code(error) not in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR):
             return False
