@@ -80,7 +80,7 @@ def doing(call: Task) -> str:
     while inspect.iscoroutine(coroutine):
         names.add(coroutine.cr_code.co_name)
         coroutine = coroutine.cr_await
-    stages = {"enter": "waiting", "connect": "connecting", "_read": "reading", "start": "in flight"}
+    stages = {"enter": "waiting", "connect": "connecting", "read_within": "reading", "start": "in flight"}
     return next((stage for name, stage in stages.items() if name in names), "something else")
 
 
