@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
+from functools import cache
 
 import anyio
 from pydantic import TypeAdapter, ValidationError
@@ -21,7 +22,6 @@ __all__ = ["Ledger", "budget"]
 # A run takes longer than this to begin again, so stamps for shorter windows would serve nobody.
 _SHORTEST_STAMPED = 5.0
 _SOON = 0.01  # seconds; what leaves in this time needs no other stamp
-_LEARNT = TypeAdapter(tuple[float, float])
 
 
 class Ledger:
@@ -50,11 +50,9 @@ class Ledger:
         if self._window:
             stamps = await self._journal.sends(now, self._window, self._session)
             self._gate.pace.recall_turns(stamps, now - here, here)
-        try:
-            learnt = _LEARNT.validate_json(await self._journal.recall("learnt") or "")
-        except ValidationError:
-            return  # nothing yet
-        self._gate.pace.recall(learnt, here)
+        if known := await self._journal.recall("learnt"):
+            with suppress(ValidationError):
+                self._gate.pace.recall(_learnt().validate_json(known), here)
 
     def attempt(self, item: Item) -> AbstractAsyncContextManager[None]:
         """Around one attempt: reserves its images, and gives them back where it was surely not billed.
@@ -137,7 +135,12 @@ class Ledger:
         learnt = self._gate.pace.learnt
         if learnt is not None and learnt != self._learnt:
             self._learnt = learnt
-            await self._journal.note("learnt", _LEARNT.dump_json(learnt).decode())
+            await self._journal.note("learnt", _learnt().dump_json(learnt).decode())
+
+
+@cache
+def _learnt() -> TypeAdapter[tuple[float, float]]:
+    return TypeAdapter(tuple[float, float])  # not made at the import: most have learnt nothing
 
 
 def budget(max_images: int | None, max_cost: float | None, price_per_image: float | None) -> int | None:
