@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence, Sized
 from contextlib import suppress
@@ -19,7 +20,7 @@ from .models import Generation, ImageRequest, Prompt
 from .outcomes import Done, Failed, Outcome
 from .policies import RetryPolicy
 from .protocols import Prompts
-from .runtime.pump import each
+from .runtime.pump import Source, each
 
 __all__ = [
     "Batch",
@@ -181,6 +182,7 @@ class Watched(AsyncIterator[Prompt]):
     """Prompts of which nobody knows how many they are; `ended`: the last has been pulled."""
 
     def __init__(self, prompts: Prompts) -> None:
+        self._given = prompts
         self._prompts = each(prompts)
         self.ended = False
 
@@ -199,11 +201,17 @@ class Watched(AsyncIterator[Prompt]):
     async def read(self, brake: Brake) -> list[Prompt]:
         """All of them, or those that came before the brake was pulled."""
         prompts: list[Prompt] = []
-        with suppress(Stopped), brake.stops():
-            async for prompt in self:
-                prompts.append(prompt)
-                if len(prompts) % _IN_ONE_STEP == 0:
-                    await anyio.lowlevel.checkpoint()
+        source = Source[Prompt](self._given, brake)
+        async with source.asking():
+            with suppress(Stopped, StopAsyncIteration):
+                while True:
+                    prompts.append(await source.next())
+                    if len(prompts) % _IN_ONE_STEP == 0:
+                        await anyio.lowlevel.checkpoint()
+        if source.is_cut_short:
+            raise asyncio.CancelledError("the source cancelled its own task")
+        if source.error is not None:
+            raise source.error
         return prompts
 
 

@@ -7,10 +7,12 @@ import base64
 import gc
 import logging
 import pickle
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
 
 import aiohttp
+import anyio
 import pytest
 from aiohttp import web
 from conftest import KEY
@@ -646,3 +648,27 @@ async def test_several_pictures_in_one_reply_are_all_kept(service: Service, sess
     generation = await session.generate("a cat", n=2)
     assert [image.suffix for image in generation.images] == [".jpg", ".png"]
     assert generation.image is generation.images[0]
+
+
+async def test_what_prompts_hold_stays_theirs_where_a_gather_reads_them_all_before(service: Service) -> None:
+    async def limited() -> AsyncIterator[str]:
+        async with asyncio.timeout(0.02):
+            for number in range(10**6):
+                yield f"prompt {number}"
+
+    async def drained() -> AsyncIterator[str]:
+        with anyio.CancelScope():
+            for number in range(1000):
+                yield f"prompt {number}"
+                if number == 300:
+                    asker.drain()
+
+    async with ImageSession(KEY, base_url=service.base_url, rate_limit=None) as asker:
+        with pytest.raises(TimeoutError):
+            await asker.gather(limited(), return_exceptions=True)
+        prompts = drained()
+        found = await asker.gather(prompts, return_exceptions=True)
+        await asyncio.sleep(0)
+    assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
+    assert len(found) in (300, 301, 302)
+    assert service.bodies == []

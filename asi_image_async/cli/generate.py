@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -149,7 +150,9 @@ async def _save(voice: Voice, image: Image, wanted: Path, *, chosen: bool) -> Pa
         return await image.save(path)
     except OSError as error:
         if path is not wanted:
-            path.unlink(missing_ok=True)  # it is empty
+            with suppress(OSError):
+                if not path.stat().st_size:  # else the picture is there, though it may not survive a crash
+                    path.unlink()
         reason = error.strerror or str(error)
         try:
             saved = await save_elsewhere(image, wanted.name)

@@ -35,6 +35,8 @@ class CallbackSink:
     async def write(self, generation: Generation) -> Receipt:
         """Call the function."""
         result = self._function(generation)
+        if inspect.isgenerator(result) or inspect.isasyncgen(result):
+            raise TypeError("it gave a generator, which nobody runs")
         if inspect.isawaitable(result):
             result = await result
         if isinstance(result, Receipt):

@@ -116,3 +116,25 @@ def test_a_picture_that_is_paid_for_is_saved_elsewhere_where_its_place_is_gone(
     saved = Path(ended.err.split("The picture is in ")[1].strip().removesuffix("."))
     assert saved.is_relative_to(spare)
     assert saved.read_bytes().startswith(b"\xff\xd8")
+
+
+@quick
+def test_a_picture_that_is_there_but_may_not_survive_a_crash_is_left_there(
+    asi_image: Run, asi_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from asi_image_async import models
+
+    spare = tmp_path / "spare"
+    spare.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(spare))
+    real = models.write_durably
+
+    def unsure(path: Path, data: bytes) -> None:
+        real(path, data)
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(models, "write_durably", unsure)
+    ended = asi_image("generate", "fox")
+    assert ended.status == 3
+    (there,) = tmp_path.glob("*.jpg")
+    assert there.read_bytes().startswith(b"\xff\xd8")

@@ -130,9 +130,18 @@ def test_the_request_id_of_the_header_goes_before_the_one_of_the_body() -> None:
     assert read(b'{"data": "QQ==", "id": "body"}', "header").request_id == "header"
 
 
-@pytest.mark.parametrize("picture", ["A" * 5_000, DATA_URL])
-def test_what_may_be_a_picture_in_an_unknown_place_may_have_been_billed(picture: str) -> None:
-    body = {"status": 1, "message": "Success", "data": {"images": [{"b64_json": picture}]}}
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"status": 1, "message": "Success", "data": {"images": [{"b64_json": "A" * 5_000}]}},
+        {"status": 1, "message": "Success", "data": {"images": [{"b64_json": DATA_URL}]}},
+        {"output": [URL]},
+        {"status": 1, "message": "Success!", "result": {"image_url": URL}},
+        {"data": [{"href": URL}]},
+    ],
+    ids=["base64", "a data URL", "a link in a list", "a link", "a link with another name"],
+)
+def test_what_may_be_a_picture_in_an_unknown_place_may_have_been_billed(body: object) -> None:
     with pytest.raises(InvalidResponseError, match="a place that is not known") as raised:
         read(json.dumps(body).encode())
     assert raised.value.maybe_billed
@@ -154,6 +163,8 @@ def test_what_may_be_a_picture_in_an_unknown_place_may_have_been_billed(picture:
         (b'{"data": [{"b64_json": null, "url": ""}]}', "no picture", False),
         (b'{"message": "no image for this prompt"}', "no picture: no image for this prompt", False),
         (b'{"status": 0, "error": {"message": "refused"}}', "no picture: refused", False),
+        (b'{"message": "refused", "prompt": "' + b"a fox " * 1000 + b'"}', "no picture: refused", False),
+        (b'{"message": "see our terms", "more": "https://service.example/terms"}', "see our terms", False),
     ],
 )
 def test_a_reply_without_a_picture_is_told_with_the_service_s_words(
@@ -362,6 +373,10 @@ def test_a_spent_quota_is_told_from_a_rate_limit_by_its_words(words: str, spent:
         ("The rate limit of 500 a day is reached", None, True),
         ("Daily quota exceeded, try again in 30 seconds", "30", True),
         ("Insufficient credit", "1", True),
+        ("Too many requests. Your subscription has expired", None, True),
+        ("Payment required: your rate limit is 0", None, True),
+        ("Rate limit reached: 500 per 24h. Upgrade your subscription", None, True),
+        ("weekly quota exceeded, rate limit", None, True),
         ("You exceeded your current quota, please check your plan and billing details", None, True),
         ("quota: see https://service.example/s/a/m", None, True),
     ],

@@ -253,6 +253,46 @@ async def test_a_time_limit_that_runs_out_while_nothing_is_wanted_is_the_source_
     assert sorted(await taken(long, goes_on(), width=2, ordered=ordered)) == list(range(10))
 
 
+async def test_what_a_source_gives_in_answer_to_its_own_time_limit_goes_to_who_waits() -> None:
+    handed = asyncio.Event()
+
+    async def source() -> AsyncIterator[str]:
+        try:
+            async with asyncio.timeout(0.02):
+                yield "a"
+        except TimeoutError:
+            await asyncio.sleep(0.1)  # meanwhile the slot is free again
+        yield "b"
+        await handed.wait()
+        yield "c"
+
+    async def function(index: int, item: str) -> str:
+        await asyncio.sleep(0.05)
+        if item == "b":
+            handed.set()
+        return item
+
+    with anyio.fail_after(10):
+        assert await taken(function, source(), width=1) == ["a", "b", "c"]
+
+
+async def test_a_source_that_answers_its_end_with_another_item_is_not_waited_for() -> None:
+    brake = Brake()
+
+    async def stubborn() -> AsyncIterator[int]:
+        yield 0
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        yield 1
+
+    with anyio.fail_after(4):  # less than its patience
+        async with pump(same, stubborn(), width=2, brake=brake) as results:
+            assert await anext(results) == 0
+            await ticks(10)
+            brake.pull()
+            assert [result async for result in results] == []
+
+
 @both
 @widths
 async def test_what_an_async_source_gives_together_is_taken_one_by_one(width: int, ordered: bool) -> None:

@@ -80,16 +80,23 @@ def test_a_function_that_takes_no_generation_is_refused_before_anything_is_bough
         CallbackSink(function)
 
 
-def test_a_generator_which_would_never_run_is_no_sink() -> None:
+async def test_a_generator_which_would_never_run_is_no_sink() -> None:
     def plain(_: Generation) -> Iterator[None]:
         yield
 
     async def awaited(_: Generation) -> AsyncIterator[None]:
         yield
 
+    class Called:
+        def __call__(self, _: Generation) -> Iterator[None]:
+            yield
+
     for function in (plain, awaited):
         with pytest.raises(ConfigurationError, match="is a generator"):
             CallbackSink(function)
+    for hidden in (Called(), lambda generation: awaited(generation)):
+        with pytest.raises(TypeError, match="a generator"):
+            await CallbackSink(hidden).write(generation("a"))
 
 
 async def test_a_function_that_wraps_another_one_is_called_as_it_is_itself() -> None:

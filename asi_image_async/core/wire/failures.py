@@ -47,7 +47,10 @@ _UNIT = r"(\d{0,3}[ _-]?(secs?|seconds?|mins?|minutes?)|\d{1,3}[ _-]?[sm])\b"
 _SHORT_WINDOW = rf"(?i)(per|a|/|every)[ _-]?{_UNIT}|\brp[sm]\b"
 # And so is what calls itself one, or is over in minutes, and speaks of money only to sell a larger plan.
 _TOO_FAST = rf"(?i)rate[ _-]?limit|too[ _-]many[ _-]requests|\bin {_UNIT}"
-_SPENT = r"(?i)credit|insufficient|balance(?!r)|(per|a|/)[ _-]?(day|month)\b|daily|monthly|\brpd\b"
+_SPENT = (
+    r"(?i)credit|insufficient|balance(?!r)|payment|expired"
+    r"|(per|a|/)[ _-]?(24 ?h\w*|day|week|month)\b|daily|weekly|monthly|\brpd\b"
+)
 _MINUTES = 300.0
 
 

@@ -27,6 +27,9 @@ _MOST_LINKS = 100
 _LARGEST_LENIENT = 8 * 2**20
 
 
+_GOOD_NEWS = frozenset({"", "success", "ok", "done", "completed"})
+
+
 class Link(NamedTuple):
     """A picture that is somewhere else."""
 
@@ -102,7 +105,7 @@ def _read(body: bytes, request_id: str | None, decoded: Mapping[str, Picture]) -
 
 def _no_picture(reply: Any, body: bytes) -> InvalidResponseError:
     said = error_message(reply)
-    if _without_pictures(reply, frozenset(), {}) != reply:
+    if _may_have_one(reply, links=said.lower().strip(" .!") in _GOOD_NEWS):
         return InvalidResponseError(
             "the reply has what may be a picture, in a place that is not known here",
             hint="Report the error's `body`: the shape of the service's replies has changed.",
@@ -114,6 +117,17 @@ def _no_picture(reply: Any, body: bytes) -> InvalidResponseError:
         hint="The service may have refused the prompt: change it.",
         body=excerpt(body),
     )
+
+
+def _may_have_one(value: object, *, links: bool) -> bool:
+    """Whether there is a long text that is no prose, anywhere, or with `links` a link."""
+    if isinstance(value, dict | list):
+        items = value.values() if isinstance(value, dict) else value
+        return any(_may_have_one(item, links=links) for item in items)
+    place = _place(value)
+    if isinstance(place, Link):
+        return links
+    return place is not None and _is_long(place) and " " not in place
 
 
 def _data_of(picture: str | Link, decoded: Mapping[str, Picture]) -> bytes | str | Link:

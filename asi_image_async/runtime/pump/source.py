@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Generic, TypeVar
 
 import anyio
@@ -99,7 +99,7 @@ class Source(Generic[T]):
 
     async def _ask(self, items: AsyncIterator[Any]) -> None:
         try:
-            while not self._ended:
+            while not self._is_over:
                 try:
                     await self._wanted.acquire()
                 except asyncio.CancelledError as error:
@@ -108,6 +108,9 @@ class Source(Generic[T]):
                     if self._is_over or throw is None:
                         raise
                     self._give(await throw(error))
+                    with suppress(anyio.WouldBlock):  # meanwhile it is
+                        self._wanted.acquire_nowait()
+                        self._asked.release()
                 else:
                     self._give(await anext(items))
                     self._asked.release()
