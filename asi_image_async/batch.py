@@ -29,6 +29,7 @@ __all__ = [
     "check_beside",
     "check_prompts",
     "in_places",
+    "read_all",
     "session_left",
     "to_request",
     "to_requests",
@@ -182,7 +183,6 @@ class Watched(AsyncIterator[Prompt]):
     """Prompts of which nobody knows how many they are; `ended`: the last has been pulled."""
 
     def __init__(self, prompts: Prompts) -> None:
-        self._given = prompts
         self._prompts = each(prompts)
         self.ended = False
 
@@ -196,23 +196,24 @@ class Watched(AsyncIterator[Prompt]):
     @property
     def athrow(self) -> Any:
         """That of the prompts, where they have one."""
-        return self._prompts.athrow  # type: ignore[attr-defined]
+        return self._prompts.athrow  # type: ignore[attr-defined]  # where not, this has none either
 
-    async def read(self, brake: Brake) -> list[Prompt]:
-        """All of them, or those that came before the brake was pulled."""
-        prompts: list[Prompt] = []
-        source = Source[Prompt](self._given, brake)
-        async with source.asking():
-            with suppress(Stopped, StopAsyncIteration):
-                while True:
-                    prompts.append(await source.next())
-                    if len(prompts) % _IN_ONE_STEP == 0:
-                        await anyio.lowlevel.checkpoint()
-        if source.is_cut_short:
-            raise asyncio.CancelledError("the source cancelled its own task")
-        if source.error is not None:
-            raise source.error
-        return prompts
+
+async def read_all(prompts: Prompts, brake: Brake) -> list[Prompt]:
+    """All prompts, or those that came before the brake was pulled."""
+    found: list[Prompt] = []
+    source = Source[Prompt](prompts, brake)
+    async with source.asking():
+        with suppress(Stopped, StopAsyncIteration):
+            while True:
+                found.append(await source.next())
+                if len(found) % _IN_ONE_STEP == 0:
+                    await anyio.lowlevel.checkpoint()
+    if source.is_cut_short:
+        raise asyncio.CancelledError("the source cancelled its own task")
+    if source.error is not None:
+        raise source.error
+    return found
 
 
 def check_beside(prompt: Prompt, **fields: object) -> None:

@@ -26,6 +26,7 @@ from .batch import (
     check_beside,
     check_prompts,
     in_places,
+    read_all,
     session_left,
     to_requests,
 )
@@ -194,9 +195,8 @@ class ImageSession:
         batch = Batch(self._exchange(), self._policy, self._usage, ends_at_first=not return_exceptions)
         with self._draining(batch):
             if not isinstance(prompts, Sequence):
-                prompts = Watched(prompts)
-                if return_exceptions:  # each is to have its place
-                    prompts = await prompts.read(batch.intake)
+                # With errors in their places it has to be known how many places there are.
+                prompts = await read_all(prompts, batch.intake) if return_exceptions else Watched(prompts)
             elif not return_exceptions:
                 prompts = await to_requests(prompts)
         async with self._outcomes(batch, prompts) as outcomes:

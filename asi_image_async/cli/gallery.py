@@ -55,7 +55,11 @@ def gallery_after_batch(voice: Voice, folder: Path, *, quiet: bool) -> None:
     try:
         made = _make(voice, str(folder), None, quiet=quiet)
     except (Exception, KeyboardInterrupt) as error:
-        why = "interrupted" if isinstance(error, KeyboardInterrupt) else visible(str(error))
+        why = (
+            "interrupted"
+            if isinstance(error, KeyboardInterrupt)
+            else visible(str(error) or type(error).__name__)
+        )
         voice.say(
             f"no gallery was made ({why}): asi-image gallery makes it, with -o in another file", "yellow"
         )

@@ -23,6 +23,9 @@ _FIRST_ALLOWANCE = 2
 _GENTLE = 8  # up to here the allowance doubles with each round of replies; then it grows by half
 _FIRST_STEP = 0.05
 _LONGEST_HOLD = 600.0
+_CHEAP_TRY = (
+    1.02  # seconds between requests, one with its slack; where they are closer, a refused try costs little
+)
 _BREATH = 0.05  # seconds: which of a burst is refused is not always the last to be let go
 _KEPT = 10_000  # of the turns of the past
 
@@ -249,7 +252,7 @@ class Pace:
         where the service asks for a wait, a refusal costs that wait, and was no guess.
         """
         self._step = _FIRST_STEP
-        guess = new and self.interval <= 1.02 and not self._asked
+        guess = new and self.interval <= _CHEAP_TRY and not self._asked
         hold = 2 * self._per if guess else max(10 * self._per, 20 * self._asked)
         self._grow_at = now + min(_LONGEST_HOLD, max(1.0, hold))
 

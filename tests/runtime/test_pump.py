@@ -731,7 +731,7 @@ async def test_a_brake_pulled_before_the_start_pulls_nothing() -> None:
     assert source.pulled == 0
 
 
-async def test_a_brake_ends_the_wait_for_a_source_that_says_nothing() -> None:
+async def test_a_brake_ends_the_wait_for_a_source_that_says_nothing_and_lets_it_tidy_up() -> None:
     closed = asyncio.Event()
 
     async def silent() -> AsyncIterator[int]:
@@ -739,6 +739,7 @@ async def test_a_brake_ends_the_wait_for_a_source_that_says_nothing() -> None:
             yield 0
             await asyncio.Event().wait()
         finally:
+            await ticks(100)
             closed.set()
 
     brake = Brake()
@@ -748,27 +749,6 @@ async def test_a_brake_ends_the_wait_for_a_source_that_says_nothing() -> None:
         brake.pull()
         assert [result async for result in results] == []
     assert closed.is_set()
-
-
-async def test_a_source_that_is_stopped_by_the_brake_may_take_its_time_to_tidy_up() -> None:
-    tidy = False
-
-    async def silent() -> AsyncIterator[int]:
-        nonlocal tidy
-        yield 0
-        try:
-            await asyncio.Event().wait()
-        finally:
-            await ticks(100)
-            tidy = True
-
-    brake = Brake()
-    async with pump(same, silent(), width=3, brake=brake) as results:
-        assert await anext(results) == 0
-        await ticks(10)
-        brake.pull()
-        assert [result async for result in results] == []
-        assert tidy
 
 
 @both

@@ -51,7 +51,7 @@ _SPENT = (
     r"(?i)credit|insufficient|balance(?!r)|payment|expired"
     r"|(per|a|/)[ _-]?(24 ?h\w*|day|week|month)\b|daily|weekly|monthly|\brpd\b"
 )
-_MINUTES = 300.0
+_SOON = 300.0  # seconds
 
 
 def error_message(body: object) -> str:
@@ -137,7 +137,7 @@ def _is_too_fast(status: int, words: str, wait: float | None) -> bool:
     """Whether words of a quota, or of money, are those of a rate limit."""
     if re.search(_SHORT_WINDOW, words):
         return True
-    soon = wait is not None and 0 < wait <= _MINUTES
+    soon = wait is not None and 0 < wait <= _SOON
     said = status == 429 and (soon or re.search(_TOO_FAST, words) is not None)
     return said and not re.search(_SPENT, words)
 
