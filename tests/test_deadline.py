@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 from clock import on_a_fake_clock
 
-from asi_image_async.deadline import Deadline
+from asi_image_async.deadline import Deadlines
 
 
 def stand_still(seconds: float) -> None:
@@ -17,7 +18,7 @@ def stand_still(seconds: float) -> None:
 
 
 async def work(*, before: float, still: float, after: float) -> float:
-    with Deadline(10):
+    with Deadlines(10).one():
         await asyncio.sleep(before)
         stand_still(still)
         await asyncio.sleep(after)
@@ -64,7 +65,7 @@ def test_a_cancellation_that_meets_the_end_is_not_swallowed() -> None:
     async def wait() -> None:
         task = asyncio.current_task()
         assert task is not None
-        with Deadline(10):
+        with Deadlines(10).one():
             asyncio.get_running_loop().call_later(10, task.cancel)
             await asyncio.sleep(20)
 
@@ -73,3 +74,34 @@ def test_a_cancellation_that_meets_the_end_is_not_swallowed() -> None:
             await asyncio.create_task(wait())
 
     on_a_fake_clock(main())
+
+
+def test_each_of_many_ends_on_its_own_time() -> None:
+    async def main() -> list[float]:
+        loop, deadlines = asyncio.get_running_loop(), Deadlines(10)
+
+        async def work(starts: float, takes: float) -> float:
+            await asyncio.sleep(starts)
+            with suppress(TimeoutError), deadlines.one():
+                await asyncio.sleep(takes)
+            return loop.time()
+
+        plan = [(0, 3), (1, 20), (1, 20), (2, 9), (2.5, 1), (4, 20)]
+        return await asyncio.gather(*[work(starts, takes) for starts, takes in plan])
+
+    assert on_a_fake_clock(main()) == pytest.approx([3, 11, 11, 11, 3.5, 14])
+
+
+def test_no_timer_is_left_behind() -> None:
+    async def main() -> list[asyncio.TimerHandle]:
+        loop, deadlines = asyncio.get_running_loop(), Deadlines(10)
+
+        async def work(takes: float) -> None:
+            with deadlines.one():
+                await asyncio.sleep(takes)
+
+        await asyncio.gather(work(1), work(2))
+        timers: list[asyncio.TimerHandle] = loop._scheduled  # type: ignore[attr-defined]
+        return [timer for timer in timers if not timer.cancelled()]
+
+    assert on_a_fake_clock(main()) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import SecretStr
+from pydantic import SecretBytes, SecretStr
 from pydantic_core import to_json
 
 __all__ = ["Key"]
@@ -24,6 +24,7 @@ class Key:
 
     def __init__(self, key: SecretStr) -> None:
         self._key = key
+        self._in_json = SecretBytes(to_json(key.get_secret_value())[1:-1])
 
     @property
     def authorization(self) -> str:
@@ -42,15 +43,14 @@ class Key:
     def hide(self, value: Any) -> Any:
         """The value with the key taken out of every text in it, for a service may repeat what it was sent."""
         key = self._key.get_secret_value()
-        return value if len(key) < _SHORTEST_SECRET or _is_free_of(key, value) else _without(key, value)
+        return value if len(key) < _SHORTEST_SECRET or self._is_free(value) else _without(key, value)
 
-
-def _is_free_of(key: str, value: Any) -> bool:
-    """Whether the key is surely in no text of what is JSON: told of all of it at once."""
-    try:
-        return to_json(key)[1:-1] not in to_json(value)
-    except ValueError:
-        return False
+    def _is_free(self, value: Any) -> bool:
+        """Whether the key is surely in no text of what is JSON: told of all of it at once."""
+        try:
+            return self._in_json.get_secret_value() not in to_json(value)
+        except ValueError:
+            return False
 
 
 def _without(key: str, value: Any) -> Any:

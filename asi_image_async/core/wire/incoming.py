@@ -64,7 +64,10 @@ class Incoming:
         if middle and self._open is not None and self._open.add_base64(view):
             return
         kept = start = 0
-        while self._quotes and (quote := chunk.find(b'"', start)) >= 0:
+        # Where less than a long text is left, only the last quote counts: it may begin one.
+        while self._quotes and (self._open is not None or len(chunk) - start >= _LONG):
+            if (quote := chunk.find(b'"', start)) < 0:
+                break
             self._quotes -= 1
             if self._open is not None or quote - start >= _LONG:
                 segment = self._open or self._begin(chunk[kept:start])
@@ -73,6 +76,8 @@ class Incoming:
                 self._open = None
                 kept = quote
             start = quote + 1
+        if self._open is None:
+            start = max(start, chunk.rfind(b'"', start) + 1)
         segment = self._open or self._begin(chunk[kept:start])
         segment.add(view[start:])
 

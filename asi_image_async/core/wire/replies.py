@@ -203,13 +203,14 @@ def _place(value: object) -> str | Link | None:
 
 def _without_pictures(value: Any, pictures: Set[str | Link], decoded: Mapping[str, Picture]) -> Any:
     """The reply with every picture and long text replaced by its length: what is left is worth keeping."""
+    if isinstance(value, str):
+        if not _is_long(value) and value.strip() not in pictures:
+            return value
+        return f"<{decoded[value].length if value in decoded else len(value)} characters>"
     if isinstance(value, dict):
         return {key: _without_pictures(item, pictures, decoded) for key, item in value.items()}
     if isinstance(value, list):
         return [_without_pictures(item, pictures, decoded) for item in value]
-    if isinstance(value, str) and (_is_long(value) or value.strip() in pictures):
-        length = decoded[value].length if value in decoded else len(value)
-        return f"<{length} characters>"
     return value
 
 

@@ -16,7 +16,7 @@ from yarl import URL
 
 from ...core.key import Key
 from ...core.links import refused_link
-from ...deadline import Deadline
+from ...deadline import Deadlines
 from ...errors import (
     APIConnectionError,
     AsiImageError,
@@ -90,6 +90,7 @@ class Transport:
         self._endpoint = URL(base_url) / "image" / "generate"
         self.key = Key(api_key)
         self._timeout = timeout
+        self._deadlines = Deadlines(timeout)
         self.max_bytes = max_response_bytes
         self._given = http
         self._own: aiohttp.ClientSession | None = None
@@ -144,7 +145,7 @@ class Transport:
         response: aiohttp.ClientResponse | None = None
         said = bytearray()
         try:
-            with Deadline(self._timeout):
+            with self._deadlines.one():
                 async with client.post(
                     self._endpoint,
                     data=payload,
@@ -185,7 +186,7 @@ class Transport:
         link that is refused, APIConnectionError where it cannot be read.
         """
         try:
-            with Deadline(self._timeout):
+            with self._deadlines.one():
                 return await self._links.follow(url, room)
         except AsiImageError:
             raise
