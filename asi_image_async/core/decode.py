@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 import re
+from struct import Struct
 from urllib.parse import unquote_to_bytes
 
 import pybase64
@@ -18,6 +19,8 @@ _URLSAFE = bytes.maketrans(b"-_", b"+/")
 _SLICE = 2**16
 _DATA_URL = re.compile(r"data:([^,]{0,200}),", re.IGNORECASE)
 _MOST_SEGMENTS = 10_000  # before the frame: one with a large colour profile has some hundreds
+_JPEG_SEGMENT = Struct(">BBH")  # 0xFF, a marker, the length of what comes with it
+_JPEG_SIZE = Struct(">HH")
 # Start-of-frame markers of JPEG: all but DHT (C4), JPG (C8) and DAC (CC).
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
@@ -112,17 +115,20 @@ def _jpeg_size(data: bytes) -> tuple[int, int] | None:
     """ITU T.81, B.1.1 and B.2.2: walk the markers to the first frame header."""
     at = 2
     for _ in range(_MOST_SEGMENTS):
-        if at + 9 > len(data) or data[at] != 0xFF:
+        if at + 9 > len(data):
             return None
-        marker = data[at + 1]
+        lead, marker, length = _JPEG_SEGMENT.unpack_from(data, at)
+        if lead != 0xFF:
+            return None
+        if marker in _JPEG_FRAMES:
+            height, width = _JPEG_SIZE.unpack_from(data, at + 5)
+            return width, height
         if marker == 0xFF:  # a fill byte
             at += 1
-        elif marker in _JPEG_FRAMES:
-            return _big(data, at + 7, 2), _big(data, at + 5, 2)
         elif marker == 0x01 or 0xD0 <= marker <= 0xD8:  # markers that stand alone
             at += 2
         else:
-            at += 2 + max(2, _big(data, at + 2, 2))
+            at += 2 + max(2, length)
     return None
 
 

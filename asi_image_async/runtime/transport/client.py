@@ -106,7 +106,9 @@ class Transport:
         bytearray(_KEPT_BY_MALLOC)
         user_agent()  # which is in a file, as long as there is one to be opened
         if self._given is None:
-            self._own = aiohttp.ClientSession(connector=pool(), cookie_jar=aiohttp.DummyCookieJar())
+            self._own = aiohttp.ClientSession(
+                connector=pool(), cookie_jar=aiohttp.DummyCookieJar(), headers=self._usual_headers()
+            )
 
     async def close(self) -> None:
         self.is_closed = True
@@ -170,11 +172,14 @@ class Transport:
         return Response(response.status, response.headers, self.key.hide(bytes(said)))
 
     def _headers(self, idempotency_key: str) -> dict[str, str]:
+        own = {"Idempotency-Key": idempotency_key}
+        return own if self._given is None else self._usual_headers() | own
+
+    def _usual_headers(self) -> dict[str, str]:
         return {
             "Authorization": self.key.authorization,
             "Accept": "application/json",
             "Content-Type": "application/json",
-            "Idempotency-Key": idempotency_key,
             "User-Agent": user_agent(),
         }
 
