@@ -64,7 +64,7 @@ class Incoming:
         if middle and self._open is not None and self._open.add_base64(view):
             return
         kept = start = 0
-        # Where less than a long text is left, only the last quote counts: it may begin one.
+        # In a rest that is too short to hold a long text, only the last quote counts: it may begin one.
         while self._quotes and (self._open is not None or len(chunk) - start >= _LONG):
             if (quote := chunk.find(b'"', start)) < 0:
                 break
@@ -76,7 +76,7 @@ class Incoming:
                 self._open = None
                 kept = quote
             start = quote + 1
-        if self._open is None:
+        if self._open is None and len(chunk) - start < _LONG:
             start = max(start, chunk.rfind(b'"', start) + 1)
         segment = self._open or self._begin(chunk[kept:start])
         segment.add(view[start:])
