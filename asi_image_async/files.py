@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import sys
@@ -112,11 +113,21 @@ def write_durably(path: Path, data: bytes) -> None:
 
 
 def sync_directory(directory: Path) -> None:
-    """Flush the names in `directory` to the disk, where the system can (not on Windows)."""
+    """Flush the names in `directory` to the disk, where that can be done; raises OSError where it fails.
+
+    Not on Windows, nor on many shared folders (of Samba, of VirtualBox), nor where the folder may be written
+    to and not be read.
+    """
     if sys.platform == "win32":
         return
-    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except PermissionError:
+        return
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
     finally:
         os.close(descriptor)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import subprocess
@@ -107,6 +108,37 @@ def test_a_name_is_flushed_after_it_was_taken(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(files, "sync_directory", lambda folder: (done.append("flushed"), sync(folder)))
     files.write_durably(tmp_path / "fox.jpg", NEW)
     assert done == ["named", "flushed"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows flushes no folders")
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [("fsync", OSError(errno.EINVAL, "Invalid argument")), ("open", PermissionError(errno.EACCES, "no"))],
+    ids=["a share of Samba", "not to be read"],
+)
+def test_a_folder_whose_names_cannot_be_flushed_can_be_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str, error: OSError
+) -> None:
+    real = getattr(os, function)
+
+    def fails_for_a_folder(what: int | Path, *rest: object) -> object:
+        if os.path.isdir(what):
+            raise error
+        return real(what, *rest)
+
+    monkeypatch.setattr(os, function, fails_for_a_folder)
+    files.write_durably(tmp_path / "fox.jpg", NEW)
+    assert (tmp_path / "fox.jpg").read_bytes() == NEW
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows flushes no folders")
+def test_a_disk_that_fails_to_flush_a_name_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="Input/output"):
+        sync_directory(tmp_path)
 
 
 def test_the_draft_of_a_process_with_the_same_number_is_left_alone(
