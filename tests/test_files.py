@@ -141,6 +141,19 @@ def test_a_disk_that_fails_to_flush_a_name_is_told(tmp_path: Path, monkeypatch: 
         sync_directory(tmp_path)
 
 
+def test_what_was_written_by_name_is_flushed_before_it_takes_the_place_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    fsync, replace = os.fsync, os.replace
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (done.append("flushed"), fsync(descriptor)))
+    monkeypatch.setattr(os, "replace", lambda *names: (done.append("named"), replace(*names)))
+    with files.replacing(tmp_path / "all.csv") as place:
+        place.write_bytes(NEW)
+    assert done == ["flushed", "named"]
+    assert (tmp_path / "all.csv").read_bytes() == NEW
+
+
 def test_the_draft_of_a_process_with_the_same_number_is_left_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

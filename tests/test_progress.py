@@ -201,6 +201,7 @@ def test_what_was_spent_so_far_is_told_where_the_price_is_known(clock: Clock) ->
     for progress in (without, with_price):
         make(progress, clock, 1.0)
         make(progress, clock, 1.0)
+        progress(RequestFailed(FOX, 1, 1.0, APIConnectionError("cut", maybe_billed=True)))  # not for sure
     assert without.cost() == ""
     assert with_price.cost() == "0.08 spent"
     assert "0.08 spent" in BatchView(with_price).line()

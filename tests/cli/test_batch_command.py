@@ -511,6 +511,17 @@ def test_a_dry_run_counts_pictures_not_prompts_against_a_budget(asi_image: Run) 
 
 
 @quick
+def test_a_dry_run_ends_as_a_run_does_at_the_first_that_the_budget_has_no_room_for(
+    asi_image: Run, asi_emulator: Emulator
+) -> None:
+    Path("p.csv").write_text("prompt,n\na,1\nb,4\nc,1\n")
+    line = ("batch", "p.csv", "--out", "out", "--max-cost", "3", "--price", "1", "--concurrency", 1, "--json")
+    plan = asi_image(*line, "--dry-run").json
+    assert (plan["to_ask"], plan["beyond_budget"]) == (1, 2)
+    assert asi_image(*line).json["requests"] == asi_emulator.requests == 1
+
+
+@quick
 def test_a_table_on_standard_input_is_read_as_one(asi_image: Run, asi_emulator: Emulator) -> None:
     ended = asi_image("batch", "-", "--out", "out", stdin="id,prompt\n7,a cat\n")
     assert ended.status == 0, ended.err

@@ -191,6 +191,26 @@ def test_a_signal_that_the_process_was_started_to_ignore_stays_ignored(
     assert process.end().status == 0
 
 
+def test_a_third_signal_ends_a_process_whose_end_hangs() -> None:
+    hangs = """
+import asyncio
+from asi_image_async.cli.interrupts import Interrupts
+
+async def main():
+    with Interrupts(lambda: print("once", flush=True), lambda: print("twice", flush=True)):
+        print("begun", flush=True)
+        await asyncio.sleep(60)
+
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", hangs], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for said in ("begun", "once", "twice"):
+            assert process.stdout.readline().strip() == said
+            process.send_signal(signal.SIGINT)
+        assert process.wait(30) == -signal.SIGINT
+
+
 @slow
 @pytest.mark.parametrize(("first", "status"), [(signal.SIGINT, 130), (signal.SIGHUP, 129)])
 def test_a_closed_terminal_that_is_told_again_and_again_is_never_the_second_signal(
