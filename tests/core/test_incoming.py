@@ -121,9 +121,10 @@ def test_what_is_not_plain_base64_is_read_whole(text: str, size: int) -> None:
     assert read(incoming) == read_whole(body)
 
 
-def test_what_has_a_thousand_quotes_is_read_whole() -> None:
-    body = json.dumps({"words": ["a"] * 1000, "image": LONG[9001]}).encode()
-    assert read_reply(Incoming(body)).pictures == (LONG[9001],)
+@pytest.mark.parametrize("size", [1000, 4095, 5000, 100_000])
+def test_what_has_a_thousand_quotes_is_read_whole(size: int) -> None:
+    body = json.dumps({"words": ["a"] * 500, "image": LONG[9001]}).encode()
+    assert read_reply(fed(in_pieces(body, size))).pictures == (LONG[9001],)
 
 
 _texts = st.sampled_from([*LONG.values(), *ODD.values(), "a", "", '\\"', "\\u0041", "https://x"])

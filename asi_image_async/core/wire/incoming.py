@@ -65,7 +65,7 @@ class Incoming:
             return
         kept = start = 0
         # In a rest that is too short to hold a long text, only the last quote counts: it may begin one.
-        while self._quotes and (self._open is not None or len(chunk) - start >= _LONG):
+        while self._quotes > 0 and (self._open is not None or len(chunk) - start >= _LONG):
             if (quote := chunk.find(b'"', start)) < 0:
                 break
             self._quotes -= 1
@@ -77,6 +77,7 @@ class Incoming:
                 kept = quote
             start = quote + 1
         if self._open is None and len(chunk) - start < _LONG:
+            self._quotes -= chunk.count(b'"', start)
             start = max(start, chunk.rfind(b'"', start) + 1)
         segment = self._open or self._begin(chunk[kept:start])
         segment.add(view[start:])

@@ -106,6 +106,7 @@ class Transport:
         bytearray(_KEPT_BY_MALLOC)
         user_agent()  # which is in a file, as long as there is one to be opened
         if self._given is None:
+            # It has no proxy: aiohttp would send these headers, and the key with them, to that one too.
             self._own = aiohttp.ClientSession(
                 connector=pool(), cookie_jar=aiohttp.DummyCookieJar(), headers=self._usual_headers()
             )
