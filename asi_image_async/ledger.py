@@ -41,8 +41,10 @@ class Ledger:
         self._session = session
         self._max_images = max_images
         self._learnt: tuple[float, float] | None = None
-        self._reserved = 0  # attempts under way that have a share of the budget
+        self._spent = 0  # images, with those that have a share of the budget and wait for their turn
+        self._sharing = 0  # attempts under way
         self._settled = anyio.Event()  # the next of them is over
+        self._written: set[Item] = set()  # whose share the journal has
 
     async def open(self) -> None:
         """Bring what earlier runs sent, and what they learnt, to the gate."""
@@ -50,12 +52,14 @@ class Ledger:
         if self._window:
             stamps = await self._journal.sends(now, self._window, self._session)
             self._gate.pace.recall_turns(stamps, now - here, here)
+        if self._max_images is not None:
+            self._spent = await self._journal.recall("spent") or 0
         if known := await self._journal.recall("learnt"):
             with suppress(ValidationError):
                 self._gate.pace.recall(_learnt().validate_json(known), here)
 
     def attempt(self, item: Item) -> AbstractAsyncContextManager[None]:
-        """Around one attempt: reserves its images, and gives them back where it was surely not billed.
+        """Around one attempt: sets its images aside, and gives them back where it was surely not billed.
 
         Raises BudgetExceededError before anything is sent.
         """
@@ -75,34 +79,45 @@ class Ledger:
         finally:
             try:
                 if not billed and not item.in_flight:
-                    with anyio.CancelScope(shield=True):
-                        await self._journal.release(images)
+                    await self._give_back(item, images)
             finally:
-                self._reserved -= 1
+                self._written.discard(item)
+                self._sharing -= 1
                 self._settled.set()
                 self._settled = anyio.Event()
 
     async def _reserve(self, images: int, limit: int) -> None:
-        """Reserve images; what is reserved for others may come back, so that is waited for."""
-        while True:
-            settled = self._settled
-            with anyio.CancelScope(shield=True):  # cancelled in between, it would stay reserved
-                if await self._journal.reserve(images, limit):
-                    self._reserved += 1
-                    return
-            if not self._reserved and not settled.is_set():
+        """Set images aside; what others have may come back, so that is waited for.
+
+        They are written down when the request goes out (`stamp`): a process that is killed while it waits for
+        its turn has spent nothing.
+        """
+        while self._spent + images > limit:
+            if not self._sharing:
                 left = "is spent" if images == 1 and limit else f"has no room for {images}"
                 raise BudgetExceededError(
                     f"the budget of {limit} {'image' if limit == 1 else 'images'} {left}"
                 )
-            await settled.wait()
+            await self._settled.wait()
+        self._spent += images
+        self._sharing += 1
+
+    async def _give_back(self, item: Item, images: int) -> None:
+        self._spent -= images
+        if item in self._written:
+            with anyio.CancelScope(shield=True):
+                await self._journal.spend(-images)
 
     async def stamp(self, item: Item) -> Callable[[], None]:
-        """A request is about to go out: stamp it, so that its window outlives this process.
+        """A request is about to go out: count its images, and stamp it for the windows of later processes.
 
         What is given is called when it leaves, which may be later: first it may need a connection. From then
         on it may be billed, whatever becomes of this process.
         """
+        if self._max_images is not None:
+            with anyio.CancelScope(shield=True):  # cancelled in between, it would stay spent
+                await self._journal.spend(images_asked(item.request))
+                self._written.add(item)
         at = time.time()
         number = None
         if self._window >= _SHORTEST_STAMPED:
@@ -120,15 +135,17 @@ class Ledger:
         """It was surely not billed, nor was any attempt before it."""
         self._journal.landed(item.row)
 
-    def unreserved(self, item: Item, images: int) -> int:
-        """How many of the images that were billed for an item have not been counted by `attempt`.
+    def settle(self, item: Item, images: int) -> int:
+        """How many of the images that were billed for an item are still to be written down as spent.
 
         `images`: of its last attempt; those before it that are unknown count too.
         """
         asked = images_asked(item.request)
         if self._max_images is None:
             return images + asked * len(item.unknown)
-        return max(0, images - asked)
+        more = max(0, images - asked)
+        self._spent += more
+        return more
 
     async def keep_pace(self) -> None:
         """Keep what was learnt of the limit, where that is new."""

@@ -167,12 +167,12 @@ class Run:
     async def _not_made(self, item: Item, claim: Claim, detail: str) -> None:
         state = State.UNKNOWN if item.in_flight or item.unknown else State.FAILED
         images = images_asked(item.request) if item.in_flight else 0
-        spent = self._ledger.unreserved(item, images)
+        spent = self._ledger.settle(item, images)
         await self._journal.record(claim.key, state, detail, item.request.prompt, spent=spent)
 
     async def _store(self, index: int, item: Item, generation: Generation, claim: Claim) -> Outcome:
         """Give bought pictures to the sink and write that down; a cancelled run does it too, soon."""
-        spent = self._ledger.unreserved(item, len(generation.images))
+        spent = self._ledger.settle(item, len(generation.images))
         with self._shielded() as shield:
             try:
                 return await self._keep(index, generation, claim, spent)

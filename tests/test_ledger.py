@@ -114,6 +114,7 @@ async def test_a_cancelled_wait_gives_its_share_back(service: Service, journal: 
         while not service.bodies:
             await asyncio.sleep(0.01)
         await asyncio.sleep(0.05)
+        assert read_summary(journal).spent == 1  # should the process be killed now
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
     async with Journal(journal) as book:

@@ -101,7 +101,7 @@ class Journal:
     ) -> None:
         """Write down what became of an item; returns when it would survive a crash.
 
-        `spent`: so many images were, or may have been, billed for it beyond those that are reserved.
+        `spent`: so many images were, or may have been, billed for it that are not counted yet.
         """
         row = (key, state, prompt, as_text(detail), time.time())
 
@@ -114,27 +114,16 @@ class Journal:
         await self._do(write)
 
     def departed(self, key: bytes, prompt: str, images: int) -> None:
-        """A request for an item is on its way, for so many images that are not reserved; not waited for."""
+        """A request for an item is on its way, for so many images not counted yet; not waited for."""
         self._post(_DEPARTED, (key, prompt[:_BEGINNING], images))
 
     def landed(self, key: bytes) -> None:
         """It came to nothing, and was surely not billed; not waited for."""
         self._post(_LANDED, (key,))
 
-    async def reserve(self, images: int, limit: int) -> bool:
-        """Count images as spent before they are asked for; False where the limit does not allow it."""
-
-        def reserve(database: sqlite3.Connection) -> bool:
-            if (get_value(database, "spent") or 0) + images > limit:
-                return False
-            _spend(database, images)
-            return True
-
-        return await self._do(reserve)
-
-    async def release(self, images: int) -> None:
-        """Give back what was reserved and not billed."""
-        await self._do(lambda database: _spend(database, -images))
+    async def spend(self, images: int) -> None:
+        """Count images as spent before they are asked for; below 0: give back what was not billed."""
+        await self._do(lambda database: _spend(database, images))
 
     async def stamp(self, at: float, by: bytes) -> int:
         """Stamp a request that session `by` is about to send, in seconds since the epoch.
