@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from browser import barriers, wait_until
+from service import picture
 
 from asi_image_async.core.naming import digest
 from asi_image_async.gallery import make_gallery
@@ -169,6 +170,26 @@ def test_the_large_view_tells_all_that_is_known(page: Any, fill: Fill) -> None:
         "0.jpg",
     ):
         assert each in facts
+
+
+@pytest.mark.parametrize("window", [(390, 844), (600, 900), (740, 360), (1280, 720)], ids=str)
+@pytest.mark.parametrize("size", [(1024, 1792), (1792, 1792)], ids=str)
+def test_the_large_view_has_the_picture_beside_its_words_in_any_window(
+    page: Any, fill: Fill, window: tuple[int, int], size: tuple[int, int]
+) -> None:
+    folder = fill({"prompt": "a fox " * 40})
+    (folder / "0.jpg").write_bytes(picture(size=size))
+    page.set_viewport_size({"width": window[0], "height": window[1]})
+    opened(page, folder).locator(".tile").click()
+    wait_until(page, "document.querySelector('#large-picture').naturalWidth > 40")
+    place, stage, words = (
+        page.locator(each).bounding_box() for each in ("#large-picture", ".stage", "dialog section")
+    )
+    assert place["width"] / place["height"] == pytest.approx(size[0] / size[1], rel=0.02)
+    for start, length in (("x", "width"), ("y", "height")):
+        assert stage[start] - 1 <= place[start]
+        assert place[start] + place[length] <= stage[start] + stage[length] + 1
+    assert place["x"] + place["width"] <= words["x"] + 1 or place["y"] + place["height"] <= words["y"] + 1
 
 
 def test_a_prompt_can_be_copied(page: Any, fill: Fill) -> None:
