@@ -75,10 +75,10 @@ def replacing(path: Path) -> Iterator[Path]:
 
     What is there and is no file, such as /dev/stdout, is written to as it is.
     """
-    target = Path(os.path.realpath(path))
-    if target.exists() and not target.is_file():
+    if path.exists() and not path.is_file():  # of a pipe's /dev/stdout the real path is of no file
         yield path
         return
+    target = Path(os.path.realpath(path))
     with _new_file(target.parent) as file:
         place = Path(file.name)
     try:

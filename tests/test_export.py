@@ -16,7 +16,7 @@ from service import picture
 from asi_image_async import DiskSink, Generation, ImageRequest
 from asi_image_async.core.decode import to_image
 from asi_image_async.errors import ConfigurationError, SinkError
-from asi_image_async.export import export_folder
+from asi_image_async.export import Lines, export_folder
 from asi_image_async.gallery import make_gallery
 
 pytestmark = pytest.mark.anyio
@@ -149,6 +149,27 @@ async def test_shards_are_cut_and_named_after_the_path(
     monkeypatch.setattr("asi_image_async.export.shards._MOST_SAMPLES", 3)
     exported = export_folder(folder, "webdataset", tmp_path / "foxes.tar")
     assert [file.name for file in exported.files] == ["foxes-000000.tar", "foxes-000001.tar"]
+
+
+async def test_pictures_of_one_name_and_two_kinds_are_two(folder: Path, loaded: Any, tmp_path: Path) -> None:
+    for number, (kind, suffix) in enumerate((("PNG", "png"), ("JPEG", "jpg"), ("GIF", "gif"))):
+        name = f"twin.{suffix}"
+        (folder / name).write_bytes(picture(kind))
+        with open(folder / "metadata.jsonl", "a", encoding="utf-8") as file:
+            file.write(json.dumps({"file_name": name, "prompt": f"twin {number}"}) + "\n")
+    exported = export_folder(folder, "webdataset", tmp_path / "shards")
+    code = """
+import json, sys, webdataset
+print(json.dumps([sample["__key__"] for sample in webdataset.WebDataset(sys.argv[1], shardshuffle=False)]))
+"""
+    assert loaded(code, exported.files[0])[-3:] == ["twin", "twin_jpg", "twin_gif"]
+
+
+async def test_a_picture_that_is_taken_away_meanwhile_takes_no_other_with_it(folder: Path) -> None:
+    lines = Lines(folder)
+    (gone, *others) = [line["file_name"] for line in lines]
+    (folder / gone).unlink()
+    assert [line["file_name"] for line in lines] == others
 
 
 async def test_csv_has_a_row_for_each_picture(folder: Path, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ def export(folder: str, path: str, *, to: str) -> int:
         raise ConfigurationError("PATH is a file to write, not -", hint="Standard output is /dev/stdout.")
     exported = export_folder(folder, to, path)
     for file in exported.files:
-        print_line(str(file))
+        if file.is_file():  # into /dev/stdout it would come after the pictures
+            print_line(str(file))
     noun = "picture" if exported.pictures == 1 else "pictures"
     Voice().say(f"{exported.pictures} {noun} as {to}")
     return 0

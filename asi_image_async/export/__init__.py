@@ -32,14 +32,14 @@ class Lines:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._last = {line["file_name"]: number for number, line in enumerate(Tail(folder))}
-
-    def __len__(self) -> int:
-        return len(self._last)
+        tail = Tail(folder)
+        # By where it ends: its number changes where a picture before it is taken away meanwhile.
+        self._last = {line["file_name"]: tail.end for line in tail}
 
     def __iter__(self) -> Iterator[Line]:
-        for number, line in enumerate(Tail(self._folder)):
-            if self._last.get(line["file_name"]) == number:
+        tail = Tail(self._folder)
+        for line in tail:
+            if self._last.get(line["file_name"]) == tail.end:
                 yield line
 
 

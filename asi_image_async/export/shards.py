@@ -24,6 +24,7 @@ def write_shards(folder: Path, lines: Lines, path: Path) -> Exported:
     pattern = path if path.suffix == ".tar" else path / "pictures.tar"
     pattern.parent.mkdir(parents=True, exist_ok=True)
     files: list[Path] = []
+    keys: set[str] = set()
     count = 0
     shard: tarfile.TarFile | None = None
     with ExitStack() as opened:
@@ -33,14 +34,21 @@ def write_shards(folder: Path, lines: Lines, path: Path) -> Exported:
                 files.append(pattern.with_name(f"{pattern.stem}-{len(files):06}.tar"))
                 place = opened.enter_context(replacing(files[-1]))
                 shard = opened.enter_context(tarfile.open(place, "w", format=tarfile.PAX_FORMAT))
-            _add(shard, folder / line["file_name"], line)
+            picture = folder / line["file_name"]
+            key = _key(picture.stem)
+            if key in keys:  # "fox.png" is there too
+                key = _key(picture.name)
+            keys.add(key)
+            _add(shard, key, picture, line)
             count += 1
     return Exported(count, tuple(files))
 
 
-def _add(shard: tarfile.TarFile, picture: Path, line: Line) -> None:
-    # A key ends at the first dot: what follows is the part's kind.
-    key = picture.stem.replace(".", "_")
+def _key(name: str) -> str:
+    return name.replace(".", "_")  # it ends at the first dot: what follows is the part's kind
+
+
+def _add(shard: tarfile.TarFile, key: str, picture: Path, line: Line) -> None:
     for kind, data in (
         (picture.suffix.lower(), picture.read_bytes()),
         (".json", to_json(line, inf_nan_mode="null")),

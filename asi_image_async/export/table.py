@@ -28,8 +28,11 @@ def write_csv(folder: Path, lines: Lines, path: Path) -> Exported:
     with replacing(path) as place, open(place, "w", encoding="utf-8", newline="") as file:
         table = csv.writer(file)
         table.writerow(columns)
-        table.writerows([_text(line.get(name)) for name in columns] for line in lines)
-    return Exported(len(lines), (path,))
+        written = 0
+        for line in lines:
+            table.writerow([_text(line.get(name)) for name in columns])
+            written += 1
+    return Exported(written, (path,))
 
 
 def write_parquet(folder: Path, lines: Lines, path: Path) -> Exported:
@@ -53,10 +56,12 @@ def write_parquet(folder: Path, lines: Lines, path: Path) -> Exported:
     columns = [pa.field(name, pa.type_for_alias(_DTYPES[kind])) for name, kind in kinds.items()]
     schema = pa.schema([pa.field(_IMAGE, picture), *columns], metadata={"huggingface": known})
     with replacing(path) as place, parquet.ParquetWriter(place, schema) as writer:
+        written = 0
         for group in _groups(iter(lines)):
+            written += len(group)
             rows = [{given if name == _IMAGE else name: line[name] for name in line} for line in group]
             writer.write_table(pa.table(_table(folder, rows, kinds), schema=schema))
-    return Exported(len(lines), (path,))
+    return Exported(written, (path,))
 
 
 def _groups(lines: Iterator[Line]) -> Iterator[list[Line]]:

@@ -47,7 +47,7 @@ def read_entries(folder: Path) -> Entries:
         newest.append(to_entry(line))
         total += 1
     last = {entry["file"]: entry for entry in newest}
-    return Entries(list(last.values()), total, tail.end)
+    return Entries(list(last.values()), total - len(newest) + len(last), tail.end)
 
 
 def find_failures(journal: Path) -> list[Entry]:

@@ -20,13 +20,17 @@ function element(name, text, properties) {
 
 const selects = new Map();
 function addFilter({ name, own, values }) {
-  const label = element("label", name + " "), select = element("select", undefined, { name });
+  // Without a name: that would hide what the form has under it, such as its `append`.
+  const label = element("label", name + " "), select = element("select");
   select.append(element("option", "all", { value: "" }));
   for (const value of values) select.append(element("option", value === "" ? "(none)" : value, { value: "=" + value }));
   select.addEventListener("change", filter);
   label.append(select);
   byId("filters").append(label);
-  selects.set(select, (entry) => String((own ? entry[name] : entry.columns?.[name]) ?? ""));
+  selects.set(select, (entry) => {
+    const place = own ? entry : entry.columns ?? {};
+    return String((Object.hasOwn(place, name) ? place[name] : "") ?? "");
+  });
 }
 
 function matches(entry, words) {

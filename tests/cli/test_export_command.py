@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,15 @@ def test_it_writes_what_was_drawn_and_prints_the_paths(
         assert (ended.status, ended.out) == (0, f"{file}\n")
         assert f"3 pictures as {to}" in ended.err
         assert Path(file).stat().st_size > 0
+
+
+@pytest.mark.asi_emulator(canned=2000)
+def test_a_table_may_go_down_a_pipe(asi_image: Run, prompts: Path, asi_emulator: Emulator) -> None:
+    asi_image("batch", prompts, "--out", "out", "--no-gallery")
+    line = [sys.executable, "-m", "asi_image_async", "export", "out", "/dev/stdout", "--to", "csv"]
+    ended = subprocess.run(line, capture_output=True, text=True, check=True)
+    assert len(ended.stdout.splitlines()) == 1 + 3
+    assert ended.stdout.startswith("file_name,")
 
 
 def test_a_dash_is_no_file_to_write(asi_image: Run) -> None:

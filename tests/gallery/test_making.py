@@ -21,7 +21,8 @@ from .conftest import Fill
 
 def test_of_a_name_that_comes_again_the_last_line_counts(fill: Fill) -> None:
     folder = fill({"file_name": "a.jpg", "prompt": "first"}, {"file_name": "a.jpg", "prompt": "last"})
-    assert [entry["prompt"] for entry in read_entries(folder).pictures] == ["last"]
+    entries = read_entries(folder)
+    assert ([entry["prompt"] for entry in entries.pictures], entries.total) == (["last"], 1)
 
 
 def test_what_the_page_writes_in_one_way_is_one_choice() -> None:

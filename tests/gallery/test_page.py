@@ -86,6 +86,18 @@ def test_filters_are_for_size_model_and_columns_of_few_values(page: Any, fill: F
     assert prompts(page) == ["four"]
 
 
+def test_a_column_may_have_any_name(page: Any, fill: Fill) -> None:
+    names = ("append", "reset", "elements", "constructor", "toString", "__proto__")
+    opened(page, fill({"prompt": "one"} | dict.fromkeys(names, "a"), {"prompt": "two"}))
+    for name in names:
+        page.get_by_label(name).select_option("(none)")
+        assert prompts(page) == ["two"]
+        page.get_by_label(name).select_option("a")
+        assert prompts(page) == ["one"]
+        page.get_by_label(name).select_option("all")
+        assert prompts(page) == ["two", "one"]
+
+
 async def fail_some(folder: Path) -> None:
     async with Journal(folder / ".asi-image" / "journal.sqlite") as journal:
         for prompt, state in (("a refused one", State.FAILED), ("a lost one", State.UNKNOWN)):
