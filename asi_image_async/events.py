@@ -67,7 +67,10 @@ class RequestCancelled:
 
 @dataclass(frozen=True)
 class RetryScheduled:
-    """The request will be tried again, in `delay` seconds at the earliest."""
+    """The request will be tried again, in `delay` seconds at the earliest.
+
+    After a 429 that is 0: then `Throttled` says for how long nothing goes out.
+    """
 
     request: ImageRequest
     attempt: int

@@ -122,10 +122,11 @@ class Exchange:
                 if delay is None:
                     error.maybe_billed = bool(item.unknown)
                     raise
+                if isinstance(error, RateLimitError):  # the gate is closed for everyone, this item included
+                    delay = 0.0
                 with brake.stops():
                     self._tell(RetryScheduled(item.request, item.attempts, delay, error))
-                    # After a 429 the gate is closed for everyone, this item included.
-                    await anyio.sleep(0.0 if isinstance(error, RateLimitError) else delay)
+                    await anyio.sleep(delay)
             else:
                 said = reply.revised_prompt, reply.request_id, reply.raw
                 revised_prompt, request_id, raw = self._transport.key.hide(said)
@@ -240,7 +241,8 @@ class Exchange:
                     raise InvalidResponseError(
                         str(error), hint="Get it from there while it lasts.", maybe_billed=True
                     ) from error
-            await anyio.sleep(pause(attempt, self._policy, random.random()))
+            wait = pause(attempt, self._policy, random.random())
+            await anyio.sleep(0.0 if self._transport.is_closed else wait)
             attempt += 1
 
     async def _tell_gate(self, turn: Turn, error: APIError, item: Item) -> None:

@@ -108,8 +108,12 @@ class ImageRequest(BaseModel):
     def _extra_is_json(self) -> ImageRequest:
         if self.sent_beside or self.metadata:
             try:
+                beside = [self.sent_beside, self.metadata]
                 # Read back, as it is written with NaN and Infinity, which are not JSON.
-                from_json(to_json([self.sent_beside, self.metadata]), allow_inf_nan=False)
+                written = to_json(beside)
+                from_json(written, allow_inf_nan=False)
+                if to_json(beside) != written:
+                    raise ValueError("it can be read only once: give a list")
             except (PydanticSerializationError, ValueError) as error:
                 raise ValueError(f"an extra field cannot be written as JSON: {error}") from None
             if _has_set(self.sent_beside):  # it would be another request in every process

@@ -71,7 +71,7 @@ class RetryPolicy:
     the service may ask for (Retry-After) before the run stops by name instead. `resend_unknown`:
     send again where it is not known whether the first was billed, unless a whole reply came that cannot be
     read. `backoff` and `max_backoff`: the first and the longest wait, in seconds, where the service names
-    none; it doubles in between.
+    none; it doubles in between. After a 429 the session's pace says when instead.
     """
 
     max_attempts: int = 4

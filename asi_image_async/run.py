@@ -127,6 +127,7 @@ class Run:
         for it is handed over, so that the loop has them.
         """
         if isinstance(asked, Failed):
+            self._stop_if_failed(asked)
             return asked
         self._counts["total"] = max(self._counts["total"], asked.index + 1)
         try:
@@ -134,12 +135,19 @@ class Run:
             if not isinstance(claim, Claim):
                 return claim
             self._stop_in_trouble()
-            self._count(await self._make(asked.index, asked.request, claim))
+            outcome = await self._make(asked.index, asked.request, claim)
+            self._count(outcome)
+            self._stop_if_failed(outcome)
             self._stop_in_trouble()
             return None
         except JournalError as error:
             self._batch.stop(error)
             return Failed(asked.index, asked.request, error)
+
+    def _stop_if_failed(self, outcome: Outcome) -> None:
+        """Of this run: what an earlier one left unknown would stop every later one too."""
+        if self._fail_fast and not outcome.ok:
+            self._batch.stop(outcome.error)
 
     def _stop_in_trouble(self) -> None:
         if self._journal.trouble is not None:
@@ -260,8 +268,6 @@ class Run:
             # What was bought and could not be stored is nowhere else; it is as much as was in flight at most.
             if len(self._failures) < _FAILURES_KEPT or isinstance(outcome.error, SinkError):
                 self._failures.append(outcome)
-            if self._fail_fast:
-                self._batch.stop(outcome.error)
         self._tell(OutcomeReady(outcome))
 
 

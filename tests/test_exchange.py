@@ -315,6 +315,18 @@ async def ask_and_fail(base_url: str, error: type[APIError], **given: Any) -> AP
     return raised.value
 
 
+async def test_after_a_429_it_is_the_pace_that_says_when(service: Service) -> None:
+    events: list[Event] = []
+    service.says(lambda: reply({"message": "slow down"}, 429), reply)
+    policy = RetryPolicy(backoff=60.0, max_backoff=60.0)
+    async with ImageSession(
+        KEY, base_url=service.base_url, rate_limit="1000/s", retry=policy, observer=events.append
+    ) as session:
+        await asyncio.wait_for(session.generate("a cat"), 10)
+    assert [event.delay for event in events if isinstance(event, RetryScheduled)] == [0.0]
+    assert [event for event in events if isinstance(event, Throttled)]
+
+
 def was_never_delivered(error: APIError) -> None:
     assert not error.maybe_billed
     assert error.attempts == ATTEMPTS
@@ -589,6 +601,26 @@ async def test_a_link_that_fails_for_good_may_have_been_billed_and_is_named() ->
     assert raised.value.maybe_billed
     assert raised.value.attempts == len(service.bodies) == 1
     assert len(asked) == ATTEMPTS
+
+
+async def test_a_link_is_not_waited_for_when_its_session_is_left() -> None:
+    asked = asyncio.Event()
+
+    async def gone(_: web.Request) -> web.Response:
+        asked.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async with serving(gone=gone) as service:
+        linking(service, "gone")
+        policy = RetryPolicy(max_attempts=ATTEMPTS, backoff=30.0, max_backoff=30.0)
+        async with ImageSession(KEY, base_url=service.base_url, retry=policy) as session:
+            asking = asyncio.create_task(session.generate("a cat"))
+            await asked.wait()
+            await session.__aexit__(None, None, None)
+        with pytest.raises(InvalidResponseError) as raised:
+            await asyncio.wait_for(asking, 10)
+    assert raised.value.maybe_billed
 
 
 async def test_a_link_that_is_refused_is_not_tried_again() -> None:

@@ -94,6 +94,7 @@ def test_a_malformed_size_is_refused_with_those_that_are_known(size: str) -> Non
         ({"prompt": "a fox", "seed": float("nan")}, "cannot be written as JSON"),
         ({"prompt": "a fox", "seed": {"a": [float("inf")]}}, "cannot be written as JSON"),
         ({"prompt": "a fox", "style": "\ud800"}, "cannot be written as JSON"),
+        ({"prompt": "a fox", "tags": (tag for tag in "ab")}, "only once: give a list"),
         ({"prompt": "a fox", "metadata": {"a": b"\xff"}}, "cannot be written as JSON"),
     ],
     ids=lambda value: repr(value)[:40],

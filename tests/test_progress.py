@@ -113,6 +113,8 @@ def test_what_it_waits_for_is_named_and_counted_down(clock: Clock) -> None:
     assert progress.waiting() == "waiting for the rate limit, 12 s"
     clock.now += 5
     assert progress.waiting() == "waiting for the rate limit, 7 s"
+    progress(Throttled(1e14))
+    assert progress.waiting().startswith("throttled by the service, next try in ")
     progress(Throttled(95.0))
     assert progress.waiting() == "throttled by the service, next try in 1 min 35 s"
     clock.now += 100

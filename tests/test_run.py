@@ -162,6 +162,17 @@ async def test_fail_fast_stops_at_the_first_failure(
     assert len(service.bodies) <= 5
 
 
+async def test_fail_fast_is_of_this_run_not_of_what_an_earlier_one_left_unknown(
+    service: Service, session: ImageSession, journal: Path
+) -> None:
+    service.says(lambda: reply({}, 504))
+    first = await session.run(["a"], MemorySink(), journal=journal)
+    service.says(reply)
+    left_alone = Journal(journal, ask_unknown_again=False)
+    again = await session.run(["a", "b", "c"], MemorySink(), journal=left_alone, fail_fast=True)
+    assert (first.unknown, again.unknown, again.succeeded, again.stopped_by) == (1, 1, 2, None)
+
+
 @pytest.mark.parametrize("asynchronous", [True, False])
 async def test_a_function_stands_for_a_sink(session: ImageSession, asynchronous: bool) -> None:
     seen: list[Generation] = []

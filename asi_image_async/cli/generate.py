@@ -98,25 +98,32 @@ async def _save_all(
     voice: Voice, generation: Generation, request: ImageRequest, output: str | None
 ) -> list[Path]:
     stem = Path(output) if output else Path(_readable(request))
-    paths = []
+    paths: list[Path] = []
+    failed: list[SinkError] = []
     for number, image in enumerate(generation.images, 1):
         suffix = stem.suffix if has_suffix(stem) else ""
         name = f"{stem.name.removesuffix(suffix)}-{number}{suffix}"
         wanted = stem if number == 1 else stem.with_name(name)
-        paths.append(await _save(voice, image, wanted, chosen=output is not None))
+        try:
+            paths.append(await _save(voice, image, wanted, chosen=output is not None))
+        except SinkError as error:  # the others are bought too
+            failed.append(error)
+    if failed:
+        failed[0].hint = " ".join(error.hint for error in failed)
+        raise failed[0]
     return paths
 
 
 def _check(output: str | None) -> None:
     """Raises ConfigurationError where the picture could not be written, before it is paid for."""
     path = Path(output or "picture")
-    if output is not None and (output.endswith(("/", os.sep)) or path.is_dir()):
-        raise ConfigurationError(f"{output} is a folder", hint="-o takes the name of a file.")
     if output in ("", "-"):
         raise ConfigurationError(
             "-o takes the name of a file", hint="The picture is not written to standard output."
         )
-    if path.exists() and not path.is_file():
+    if output is not None and (output.endswith(("/", os.sep)) or path.is_dir()):
+        raise ConfigurationError(f"{output} is a folder", hint="-o takes the name of a file.")
+    if output is not None and path.exists() and not path.is_file():
         raise ConfigurationError(f"{output} is not a plain file", hint="-o takes the name of a file.")
     try:
         with tempfile.TemporaryFile(dir=path.parent):

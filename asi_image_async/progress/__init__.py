@@ -39,6 +39,7 @@ class _Wait(NamedTuple):
 
 _LAST = 3  # names of pictures that are shown
 _SAY_UNTIL = 600  # seconds; of a longer wait people want to know when it ends
+_TOO_FAR = 366 * 86400  # seconds; no calendar need have such a day
 
 _NO_WAIT = _Wait("", 0.0)
 
@@ -167,7 +168,7 @@ class Progress:
         if wait is None:
             return self._storage()
         left = max(1, round(wait.until - now))
-        if left >= _SAY_UNTIL:
+        if _SAY_UNTIL <= left < _TOO_FAR:
             today = datetime.now().astimezone()
             until = today + timedelta(seconds=left)
             day = "" if until.date() == today.date() else f"{until:%a} "

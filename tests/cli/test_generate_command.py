@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from service import picture
 
+from asi_image_async import Generation, ImageRequest, models
+from asi_image_async.cli.generate import _save_all
+from asi_image_async.cli.speech import Voice
+from asi_image_async.core.decode import to_image
 from asi_image_async.emulator import Emulator, Fault
+from asi_image_async.errors import SinkError
 
 Run = Callable[..., Any]
 quick = pytest.mark.asi_emulator(canned=20_000)
@@ -94,8 +101,6 @@ def test_a_picture_that_is_paid_for_is_saved_elsewhere_where_its_place_is_gone(
     tmp_path: Path,
     where: tuple[str, ...],
 ) -> None:
-    from asi_image_async import models
-
     spare = tmp_path / "spare"
     spare.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(spare))
@@ -118,12 +123,41 @@ def test_a_picture_that_is_paid_for_is_saved_elsewhere_where_its_place_is_gone(
     assert saved.read_bytes().startswith(b"\xff\xd8")
 
 
+def test_of_several_pictures_each_that_cannot_be_written_is_saved_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    spare = tmp_path / "spare"
+    spare.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(spare))
+    real = models.write_durably
+
+    def full_but_there(path: Path, data: bytes) -> None:
+        if not path.is_relative_to(spare):
+            raise OSError(28, "No space left on device")
+        real(path, data)
+
+    monkeypatch.setattr(models, "write_durably", full_but_there)
+    request = ImageRequest(prompt="fox")
+    images = tuple(to_image(picture(kind)) for kind in ("JPEG", "PNG"))
+    with pytest.raises(SinkError) as raised:
+        asyncio.run(_save_all(Voice(), Generation(request=request, images=images), request, "fox"))
+    kept = sorted(path for path in spare.rglob("*") if path.is_file())
+    assert {path.suffix for path in kept} == {".jpg", ".png"}
+    assert all(str(path) in raised.value.hint for path in kept)
+
+
+@quick
+def test_a_folder_that_is_named_as_any_picture_is_in_nobodys_way(
+    asi_image: Run, asi_emulator: Emulator
+) -> None:
+    Path("picture").mkdir()
+    assert asi_image("generate", "fox").out == "fox.jpg\n"
+
+
 @quick
 def test_a_picture_that_is_there_but_may_not_survive_a_crash_is_left_there(
     asi_image: Run, asi_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    from asi_image_async import models
-
     spare = tmp_path / "spare"
     spare.mkdir()
     monkeypatch.setattr("tempfile.tempdir", str(spare))

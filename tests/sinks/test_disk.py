@@ -24,7 +24,6 @@ from service import JPEG, picture
 
 from asi_image_async import DiskSink, Generation, ImageRequest, Receipt
 from asi_image_async.core.decode import to_image
-from asi_image_async.core.naming import MAX_NAME_BYTES
 from asi_image_async.core.recipe import extract
 from asi_image_async.errors import ConfigurationError, SinkError
 from asi_image_async.files import Draft
@@ -167,7 +166,7 @@ async def test_the_line_tells_all_that_is_known_and_columns_of_the_same_names_to
         size="landscape",
         model="m",
         id="no 7",
-        metadata={"mood": "calm", "prompt": "mine", "file_name": "/etc/passwd", "mime_type": 1},
+        metadata={"mood": "calm", "prompt": "mine", "file_name": "/etc/passwd", "mime_type": 1, "id": 8},
         seed=5,
     )
     created = datetime(2025, 7, 29, 12, tzinfo=UTC)
@@ -188,7 +187,12 @@ async def test_the_line_tells_all_that_is_known_and_columns_of_the_same_names_to
     assert line["mime_type"] == "image/png"
     assert (line["mood"], line["seed"], line["id"]) == ("calm", 5, "no 7")
     given = {name: value for name, value in line.items() if name.startswith("given_")}
-    assert given == {"given_prompt": "mine", "given_file_name": "/etc/passwd", "given_mime_type": 1}
+    assert given == {
+        "given_prompt": "mine",
+        "given_file_name": "/etc/passwd",
+        "given_mime_type": 1,
+        "given_id": 8,
+    }
     assert (line["size"], line["model"], line["revised_prompt"]) == ("1792x1024", "m", "a red fox")
     assert (line["created"], line["attempts"], line["elapsed"]) == ("2025-07-29T12:00:00+00:00", 2, 1.235)
 
@@ -230,7 +234,7 @@ async def test_hostile_prompts_and_ids_stay_inside_and_never_overwrite_one_anoth
         [location] = receipt.locations
         assert Path(location).parent == folder
     for name in found:
-        assert len(name.encode()) <= MAX_NAME_BYTES
+        assert len(name.encode()) <= 120
         assert name == unicodedata.normalize("NFC", name)
         assert not any(unicodedata.category(c).startswith("C") for c in name)
         assert not set(name) & set('<>:"/\\|?*')

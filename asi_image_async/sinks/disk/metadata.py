@@ -66,6 +66,7 @@ def line_of(generation: Generation, image: Image, file_name: str) -> bytes:
     request = generation.request
     created = generation.created
     ours = {
+        **({"id": request.id} if request.id is not None else {}),
         "file_name": file_name,
         "prompt": request.prompt,
         "revised_prompt": generation.revised_prompt,
@@ -81,7 +82,6 @@ def line_of(generation: Generation, image: Image, file_name: str) -> bytes:
     given = {**request.metadata, **request.sent_beside}
     line = {
         **{f"given_{name}" if name in ours else name: value for name, value in given.items()},
-        **({"id": request.id} if request.id is not None else {}),
         **ours,
     }
     return to_json(line) + b"\n"
