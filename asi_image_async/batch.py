@@ -40,7 +40,7 @@ _IN_ONE_STEP = 128
 
 
 class Batch:
-    """The prompts of one `stream` or `run`: they share two brakes, and what stopped them.
+    """The prompts of one `gather`, `stream` or `run`: they share two brakes, and what stopped them.
 
     `intake` stops the pulling of prompts, `brake` what was pulled and has not been sent. `ends_at_first`: the
     first error ends everything, so none is kept back until what is in flight has come.

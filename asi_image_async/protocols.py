@@ -20,8 +20,8 @@ class Limiter(Protocol):
     One whose state is lost or out of reach makes the asker wait; it never runs free.
     """
 
-    async def reserve(self, n: int = 1) -> float:
-        """Take the next slots for `n` requests; returns the seconds to wait before they go."""
+    async def reserve(self) -> float:
+        """Take the next slot; returns the seconds to wait before a request goes."""
 
     async def penalize(self, seconds: float) -> None:
         """The service said: too many. Nobody gets a slot for so long."""

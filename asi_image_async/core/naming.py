@@ -14,9 +14,7 @@ from ..models import Generation, ImageRequest
 
 __all__ = ["digest", "file_names", "file_stem", "idempotency_key", "item_key"]
 
-MAX_NAME_BYTES = 120
-# Room for "-", a picture's number in its reply ("-12"), the longest suffix (".jpeg") and ".tmp".
-_STEM_BYTES = MAX_NAME_BYTES - 13
+_WORDS_BYTES = 80  # with all that follows them a name stays far below the 255 bytes of a file system
 # Characters that a name is made of: far more than it has room for. To put a mebibyte of accents into the
 # order that Unicode wants takes minutes.
 _READ = 1000
@@ -62,7 +60,7 @@ def file_names(generation: Generation) -> list[str]:
 
 
 def file_stem(request: ImageRequest, occurrence: int) -> str:
-    """A readable, unique file name without its suffix, at most 107 bytes.
+    """A readable, unique file name without its suffix, at most 93 bytes.
 
     The readable part is the id, else the prompt, as lower-case words. 60 bits of the key follow, so
     that names differ even where the words are the same, or the same but for case.
@@ -70,8 +68,7 @@ def file_stem(request: ImageRequest, occurrence: int) -> str:
     key = item_key(digest(request), occurrence)
     unique = base64.b32encode(key[:8]).decode("ascii").lower()[:12]
     words = (request.id and _slug(request.id[:_READ])) or _slug(request.prompt[:_READ])
-    room = _STEM_BYTES - len(unique) - 1
-    words = _cut(words, min(room, 80))
+    words = _cut(words, _WORDS_BYTES)
     return f"{words}-{unique}" if words else unique
 
 

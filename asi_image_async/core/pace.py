@@ -23,9 +23,8 @@ _FIRST_ALLOWANCE = 2
 _GENTLE = 8  # up to here the allowance doubles with each round of replies; then it grows by half
 _FIRST_STEP = 0.05
 _LONGEST_HOLD = 600.0
-_CHEAP_TRY = (
-    1.02  # seconds between requests, one with its slack; where they are closer, a refused try costs little
-)
+# Seconds between requests (one, and its slack): where they are closer, a refused try costs little.
+_CHEAP_TRY = 1.02
 _BREATH = 0.05  # seconds: which of a burst is refused is not always the last to be let go
 _KEPT = 10_000  # of the turns of the past
 

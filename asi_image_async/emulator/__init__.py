@@ -39,11 +39,13 @@ async def serve(
     knobs: Knobs | None = None,
     on_ready: Callable[[str], None] | None = None,
 ) -> None:
-    """Run the emulator until cancelled; `on_ready` is told the base URL."""
-    _require_extra()
-    from . import server
+    """Run the emulator until cancelled, on loopback unless told otherwise; `on_ready` hears the base URL."""
+    import asyncio  # pytest imports this in every run
 
-    await server.serve(host, port, knobs, on_ready)
+    async with emulator(knobs, host=host, port=port) as base_url:
+        if on_ready is not None:
+            on_ready(base_url)
+        await asyncio.Event().wait()
 
 
 def _require_extra() -> None:

@@ -1,4 +1,4 @@
-"""Running the service: in a loop, in a thread of its own, or until told to stop."""
+"""Running the service: in a loop, or in a thread of its own."""
 
 import asyncio
 import threading
@@ -68,19 +68,6 @@ class Emulator(Ledger):
             await runner.cleanup()
         if service is not None:
             await service.close()
-
-
-async def serve(
-    host: str = "127.0.0.1",
-    port: int = 0,
-    knobs: Knobs | None = None,
-    on_ready: Callable[[str], None] | None = None,
-) -> None:
-    """Run until cancelled; `on_ready` is told the base URL. Loopback only unless told otherwise."""
-    async with Emulator(knobs or Knobs(), host=host, port=port) as base_url:
-        if on_ready is not None:
-            on_ready(base_url)
-        await asyncio.Event().wait()
 
 
 @contextmanager

@@ -100,14 +100,9 @@ class SharedLimit:
         self._token = ""  # of the file as it was seen last
         self._last, self._warned = -math.inf, False  # the newest slot of this process
 
-    async def reserve(self, n: int = 1) -> float:
-        """Take slots for `n` requests that go together; returns the seconds to wait before they go.
-
-        Raises ValueError where so many may never go together. If it is cancelled, the slots may be lost.
-        """
-        if not 1 <= n <= self.limit.n:
-            raise ValueError(f"{n} requests cannot go together at {self.limit.n} in {self.limit.per} s")
-        return max(0.0, await self._ask(n, -math.inf) - self._clock())
+    async def reserve(self) -> float:
+        """Take the next slot; returns the seconds to wait before it. If this is cancelled, it may be lost."""
+        return max(0.0, await self._ask(1, -math.inf) - self._clock())
 
     async def penalize(self, seconds: float) -> None:
         """Nobody, in any process, gets a slot for so long, a day at most; slots granted already stay."""

@@ -136,15 +136,6 @@ async def test_a_limit_is_used_at_once_and_by_all_together(place: Path) -> None:
     assert answers == pytest.approx([0, 0, 0, step, step, step, 2 * step])
 
 
-async def test_requests_that_go_together_get_one_slot(place: Path) -> None:
-    limit = SharedLimit(3, 60, place, clock=Clock())
-    assert await limit.reserve(2) == 0
-    assert await limit.reserve(2) == pytest.approx(60 + margin(60))
-    for count in (0, 4):
-        with pytest.raises(ValueError, match="together"):
-            await limit.reserve(count)
-
-
 async def test_those_who_ask_in_one_process_are_served_in_order(place: Path) -> None:
     limit, answers = SharedLimit(1, 60, place, clock=Clock()), dict[int, float]()
 

@@ -110,7 +110,7 @@ def read_error(
         maybe_billed=status in _LOST_BEHIND_GATEWAY,
         type=kind,
         code=code if isinstance(code, str | int) else None,
-        request_id=headers.get("x-request-id") or (text_or_none(fields.get("request_id"))),
+        request_id=headers.get("x-request-id") or text_or_none(fields.get("request_id")),
         retry_after=wait,
         body=excerpt(body),
     )

@@ -1,4 +1,4 @@
-"""What was finished, kept so that no crash forgets it: sole owner of sqlite3.
+"""What was finished, kept in SQLite so that no crash forgets it.
 
 `database` is the file itself, `writing` the run that holds it; `summary`, a look at it from outside, is a
 door of its own, which no run needs.

@@ -11,7 +11,7 @@ from ...errors import InvalidResponseError
 
 __all__ = ["UNTIMED", "read_some", "read_within"]
 
-UNTIMED = aiohttp.ClientTimeout()  # Deadline sees to it
+UNTIMED = aiohttp.ClientTimeout()  # `deadline.Deadlines` sees to it
 _ERROR_BODY_BYTES = 64 * 2**10
 
 
