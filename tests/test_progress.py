@@ -13,6 +13,7 @@ from asi_image_async.errors import APIConnectionError, APIStatusError, RateLimit
 from asi_image_async.events import (
     ImageStored,
     OutcomeReady,
+    RateChanged,
     RequestFailed,
     RequestStarted,
     RequestSucceeded,
@@ -73,6 +74,18 @@ def test_time_left_follows_the_limit_not_the_burst_it_allows(clock: Clock) -> No
     assert progress.seconds_left == pytest.approx(60 + 58 + 1 + 1, abs=3)
     clock.now += 30
     assert progress.seconds_left == pytest.approx(90, abs=3)
+
+
+def test_time_left_is_never_less_than_the_wait_beside_it(clock: Clock) -> None:
+    progress = Progress(5, concurrency=3, clock=clock)
+    for _ in range(3):
+        make(progress, clock, 1.0)
+    progress(Throttled(52.0))
+    assert progress.seconds_left == pytest.approx(52 + 1)
+    clock.now += 30
+    assert progress.seconds_left == pytest.approx(22 + 1)
+    progress(RateChanged(1 / 20))
+    assert progress.seconds_left == pytest.approx(22 + 20 + 1, abs=5)
 
 
 def test_a_service_slower_than_the_limit_is_what_counts(clock: Clock) -> None:

@@ -31,6 +31,8 @@ from .summary import as_json, summarize
 
 __all__ = ["BatchOptions", "batch"]
 
+_MANY = 100_000  # prompts; to look at so many takes some seconds
+
 
 @dataclass(frozen=True, kw_only=True)
 class BatchOptions:
@@ -73,6 +75,8 @@ def batch(options: BatchOptions) -> int:
     destination = Destination(options.out, emulate=options.service.emulate, recipe=options.recipe)
     destination.check()
     if options.dry_run:
+        if len(prompts) >= _MANY:
+            voice.say(f"looking at {len(prompts):,} prompts")
         limits = parse_rate_limits(options.service.rate_limit) or ()
         plan = make_plan(
             prompts,

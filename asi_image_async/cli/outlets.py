@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-from ..errors import AsiImageError
+from ..errors import SinkError
 
 __all__ = ["StandardError", "discard", "wait_for", "write_out"]
 
@@ -135,7 +135,7 @@ def _ctrl_c_at_once() -> Iterator[None]:
 
 
 def write_out(data: bytes) -> None:
-    """Write to standard output, whole, and at once; raises AsiImageError where that cannot be done."""
+    """Write to standard output, whole, and at once; raises SinkError where that cannot be done."""
     if sys.stdout is None:  # closed before the start
         return
     descriptor = _behind(sys.stdout)
@@ -150,9 +150,9 @@ def write_out(data: bytes) -> None:
         discard(descriptor)
         if gone:
             return
-        raise AsiImageError(
+        raise SinkError(
             f"cannot write to standard output: {error.strerror or error}",
-            hint="The pictures are stored; look at where the output goes.",
+            hint="Look at where the output goes. What was bought is stored.",
         ) from None
 
 

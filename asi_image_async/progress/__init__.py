@@ -136,7 +136,9 @@ class Progress:
     def seconds_left(self) -> float | None:
         """How long it will still take, as far as can be told."""
         unsent = self.total - self.settled - self.in_flight
-        return self._forecast.seconds_left(max(unsent, 0), self.in_flight, self._clock())
+        now = self._clock()
+        wait = max(self._throttled.until, self._queued.until) - now
+        return self._forecast.seconds_left(max(unsent, 0), self.in_flight, now, max(wait, 0.0))
 
     @property
     def elapsed(self) -> float:

@@ -107,8 +107,8 @@ class Forecast:
         """The service bears no more than this many requests a second; None is no such limit."""
         self._imposed = per_second
 
-    def seconds_left(self, unsent: int, in_flight: int, now: float) -> float | None:
-        """None where there is nothing yet to tell it by."""
+    def seconds_left(self, unsent: int, in_flight: int, now: float, wait: float = 0.0) -> float | None:
+        """None where there is nothing yet to tell it by. `wait`: seconds in which nothing goes out."""
         if unsent + in_flight <= 0:
             return 0.0
         reply = self._reply
@@ -116,6 +116,7 @@ class Forecast:
             return None
         least = [unsent / self._imposed if self._imposed else 0.0]
         if unsent:
+            least.append(wait + ((unsent - 1) / self._imposed if self._imposed else 0.0))
             least += [window.seconds_until(unsent, now) for window in self._windows]
         return max(max(least) + (reply or 0.0), self._by_work(unsent + in_flight, reply or 0.0, now))
 

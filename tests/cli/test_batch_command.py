@@ -497,6 +497,24 @@ def test_a_dry_run_knows_what_the_budget_leaves(
 
 
 @quick
+def test_a_dry_run_of_many_says_at_once_how_many(asi_image: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("asi_image_async.cli.batch._MANY", 6)
+    line = (
+        "batch",
+        "--template",
+        "a {x} {y}",
+        "--set",
+        "x=a,b,c",
+        "--set",
+        "y=1,2",
+        "--out",
+        "out",
+        "--dry-run",
+    )
+    assert asi_image(*line).err.startswith("looking at 6 prompts\n")
+
+
+@quick
 def test_a_dry_run_counts_pictures_not_prompts_against_a_budget(asi_image: Run) -> None:
     Path("p.csv").write_text("prompt,n\na,4\nb,4\nc,4\n")
     for price, to_ask in (("1", 1), ("0.5", 2), ("5", 0)):

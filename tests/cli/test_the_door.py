@@ -97,7 +97,7 @@ def test_nobody_reading_is_no_error(asi_emulator: Emulator, prompts: Path) -> No
 @pytest.mark.asi_emulator(canned=20_000)
 def test_closed_and_full_outputs_lose_no_picture(asi_emulator: Emulator, prompts: Path) -> None:
     command = f"{sys.executable} -m asi_image_async batch {prompts} --json --out"
-    for line, status in ((f"{command} out >&- 2>&-", 0), (f"{command} two >/dev/full", 1)):
+    for line, status in ((f"{command} out >&- 2>&-", 0), (f"{command} two >/dev/full", 3)):
         ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=20)
         assert ended.returncode == status
         assert "Traceback" not in ended.stderr

@@ -113,7 +113,7 @@ def held(path: Path) -> Iterator[Path]:
     with ExitStack() as stack:
         if not _hold(beside, stack):
             raise JournalError(
-                f"another run holds {path} ({_holder(path)})",
+                f"another run holds {path}{_holder(path)}",
                 hint="Wait until it has ended, or choose another destination.",
             )
         yield beside
@@ -274,8 +274,8 @@ def _tables(database: sqlite3.Connection) -> int:
 
 
 def _holder(path: Path) -> str:
-    try:
-        with reading(path) as database:
-            return get_value(database, "holder") or "unknown process"
-    except sqlite3.Error:
-        return "unknown process"
+    """Who it is, in brackets; one that has just begun may not have said so yet."""
+    with suppress(sqlite3.Error), reading(path) as database:
+        if name := get_value(database, "holder"):
+            return f" ({name})"
+    return ""
