@@ -199,6 +199,9 @@ def test_where_nobody_reads_from_the_start_ctrl_c_ends_it_before_anything_is_ask
 ) -> None:
     process = begin(start, 8, crowded=True)
     process.crowd()
+    threads = Path(f"/proc/{process.process.pid}/task")
+    if threads.is_dir():  # on Linux: how long it takes to begin is not known
+        until(lambda: len(list(threads.iterdir())) > 1)
     time.sleep(2.5)
     pressed = process.send(signal.SIGINT)
     process.wait()
