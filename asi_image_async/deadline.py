@@ -42,6 +42,12 @@ class Deadlines:
             self._timer.cancel()
             self._timer = None
 
+    def expire(self) -> None:
+        """All of them end now."""
+        for deadline in list(self._running):
+            self.end(deadline)
+            deadline.expire()
+
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """The one that was due first when the timer was set is due; it may be over, and another the first."""
         self._timer = None

@@ -51,7 +51,7 @@ class Item:
 
     `attempts`: how often it was tried. `in_flight` is true while an attempt may be at the service; after a
     cancellation it tells whether the work may have been billed. `unknown`: the errors of earlier attempts
-    that may have been. `row`: its key in a journal.
+    that may have been. `row`: its key in a journal. `settled`: what was billed for it is counted.
     """
 
     request: ImageRequest
@@ -61,6 +61,7 @@ class Item:
     attempts: int = 0
     in_flight: bool = False
     unknown: list[APIError] = field(default_factory=list)
+    settled: bool = False
 
 
 class Books(Protocol):

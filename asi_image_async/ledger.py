@@ -11,7 +11,7 @@ import anyio
 from pydantic import TypeAdapter, ValidationError
 
 from .core.usage import images_asked
-from .errors import APIError, BudgetExceededError, ConfigurationError
+from .errors import APIError, BudgetExceededError, ConfigurationError, JournalError
 from .exchange import Item
 from .policies import RateLimit
 from .runtime.gate import Gate
@@ -94,10 +94,7 @@ class Ledger:
         """
         while self._spent + images > limit:
             if not self._sharing:
-                left = "is spent" if images == 1 and limit else f"has no room for {images}"
-                raise BudgetExceededError(
-                    f"the budget of {limit} {'image' if limit == 1 else 'images'} {left}"
-                )
+                raise _beyond(limit, images)
             await self._settled.wait()
         self._spent += images
         self._sharing += 1
@@ -115,9 +112,7 @@ class Ledger:
         on it may be billed, whatever becomes of this process.
         """
         if self._max_images is not None:
-            with anyio.CancelScope(shield=True):  # cancelled in between, it would stay spent
-                await self._journal.spend(images_asked(item.request))
-                self._written.add(item)
+            await self._spend(item, images_asked(item.request), self._max_images)
         at = time.time()
         number = None
         if self._window >= _SHORTEST_STAMPED:
@@ -131,6 +126,17 @@ class Ledger:
 
         return leaves
 
+    async def _spend(self, item: Item, images: int, limit: int) -> None:
+        if self._spent > limit:  # replies had more pictures than were asked for
+            raise _beyond(limit, images)
+        self._written.add(item)  # also where the waiting is cancelled: the journal does it all the same
+        try:
+            with anyio.CancelScope(shield=True):
+                await self._journal.spend(images)
+        except JournalError:
+            self._written.discard(item)
+            raise
+
     def landed(self, item: Item) -> None:
         """It was surely not billed, nor was any attempt before it."""
         self._journal.landed(item.row)
@@ -138,8 +144,11 @@ class Ledger:
     def settle(self, item: Item, images: int) -> int:
         """How many of the images that were billed for an item are still to be written down as spent.
 
-        `images`: of its last attempt; those before it that are unknown count too.
+        `images`: of its last attempt; those before it that are unknown count too. Asked again, it is none.
         """
+        if item.settled:
+            return 0
+        item.settled = True
         asked = images_asked(item.request)
         if self._max_images is None:
             return images + asked * len(item.unknown)
@@ -153,6 +162,11 @@ class Ledger:
         if learnt is not None and learnt != self._learnt:
             self._learnt = learnt
             await self._journal.note("learnt", _learnt().dump_json(learnt).decode())
+
+
+def _beyond(limit: int, images: int) -> BudgetExceededError:
+    left = "is spent" if images == 1 and limit else f"has no room for {images}"
+    return BudgetExceededError(f"the budget of {limit} {'image' if limit == 1 else 'images'} {left}")
 
 
 @cache

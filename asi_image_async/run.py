@@ -180,19 +180,18 @@ class Run:
 
     async def _store(self, index: int, item: Item, generation: Generation, claim: Claim) -> Outcome:
         """Give bought pictures to the sink and write that down; a cancelled run does it too, soon."""
-        spent = self._ledger.settle(item, len(generation.images))
         with self._shielded() as shield:
             try:
-                return await self._keep(index, generation, claim, spent)
+                return await self._keep(index, item, generation, claim)
             except anyio.get_cancelled_exc_class():
                 if not shield.cancel_called:
                     # By asyncio, as where its run() ends: no shield stops that. Again, under the same name.
-                    await self._keep(index, generation, claim, spent)
+                    await self._keep(index, item, generation, claim)
                 raise
         late = TimeoutError(f"it took more than {_GRACE:g} s after the run was cancelled")
-        return await self._not_stored(index, generation, claim, late, spent)
+        return await self._not_stored(index, item, generation, claim, late)
 
-    async def _keep(self, index: int, generation: Generation, claim: Claim, spent: int) -> Outcome:
+    async def _keep(self, index: int, item: Item, generation: Generation, claim: Claim) -> Outcome:
         try:
             receipt: object = await self._sink.write(generation)
             if not isinstance(receipt, Receipt):
@@ -200,16 +199,17 @@ class Run:
         except (Exception, asyncio.CancelledError) as error:
             if is_own_cancellation(error):
                 raise
-            return await self._not_stored(index, generation, claim, error, spent)
+            return await self._not_stored(index, item, generation, claim, error)
         self._tell(ImageStored(generation.request, receipt))
         self._bytes_written += receipt.bytes_written
         # A line each, wherever they are: a folder's name may have a line break in it.
         places = "\n".join(place.replace("\n", "\\n") for place in receipt.locations)
+        spent = self._ledger.settle(item, len(generation.images))
         await self._journal.record(claim.key, State.DONE, places, spent=spent)
         return Done(index, generation.request, generation, receipt)
 
     async def _not_stored(
-        self, index: int, generation: Generation, claim: Claim, cause: BaseException, spent: int
+        self, index: int, item: Item, generation: Generation, claim: Claim, cause: BaseException
     ) -> Failed:
         """A sink that cannot write ends the run; the pictures stay with the error."""
         error = _sink_error("a picture could not be stored", cause)
@@ -217,6 +217,7 @@ class Run:
         self._batch.stop(error)
         self._tell(ImageNotStored(generation.request, error))
         prompt = generation.request.prompt
+        spent = self._ledger.settle(item, len(generation.images))
         with contextlib.suppress(JournalError):  # it is likely on the same full disk
             await self._journal.record(claim.key, State.FAILED, str(error), prompt, spent=spent)
         return Failed(index, generation.request, error)

@@ -723,6 +723,27 @@ def item() -> Item:
     return Item(ImageRequest(prompt="a cat"), idempotency_key="1")
 
 
+@pytest.mark.parametrize("turns", range(10))
+async def test_a_session_that_is_left_waits_for_no_rest_of_a_reply(turns: int) -> None:
+    begun = asyncio.Event()
+
+    async def a_part(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        begun.set()
+        await reader.read()
+
+    async with raw_serving(a_part) as base_url:
+        async with ImageSession(KEY, base_url=base_url, timeout=120.0) as session:
+            asking = asyncio.create_task(session.generate("a cat"))
+            await begun.wait()
+            for _ in range(turns):  # before, between and after its headers and the first look for its body
+                await asyncio.sleep(0)
+        with pytest.raises(APIConnectionError, match="the session was left") as raised:
+            await asyncio.wait_for(asking, 10)
+    assert raised.value.maybe_billed
+
+
 async def test_what_is_stamped_when_its_session_is_left_is_not_sent(service: Service) -> None:
     class Leaving:
         def attempt(self, item: Item) -> AbstractAsyncContextManager[None]:

@@ -345,6 +345,42 @@ async def test_more_pictures_than_were_asked_for_are_spent_too(service: Service,
     assert read_summary(journal).spent == 3
 
 
+async def test_more_pictures_than_were_asked_for_leave_no_room_for_those_that_wait(
+    service: Service, journal: Path
+) -> None:
+    service.says(lambda: reply({"data": [*GOOD["data"]] * 4}))
+    async with session(service, rate_limit="3/s", max_concurrency=8) as asker:
+        report = await asker.run(PROMPTS, MemorySink(), journal=journal, max_images=8)
+    assert (report.requests, read_summary(journal).spent) == (3, 12)
+    assert isinstance(report.stopped_by, BudgetExceededError)
+
+
+@pytest.mark.parametrize(("step", "spent"), [("spend", 0), ("record", 1)])
+async def test_what_is_cancelled_as_by_a_loop_that_ends_is_spent_once_if_it_was_sent(
+    service: Service, journal: Path, step: str, spent: int
+) -> None:
+    reached = asyncio.Event()
+
+    class Told(Journal):
+        async def spend(self, images: int) -> None:
+            reached.set() if step == "spend" else None
+            await super().spend(images)
+
+        async def record(self, *given: Any, **named: Any) -> None:
+            reached.set() if step == "record" else None
+            await super().record(*given, **named)
+
+    budget = {"max_images": 9} if step == "spend" else {}
+    async with session(service) as asker:
+        before = asyncio.all_tasks()
+        running = asyncio.create_task(asker.run(["a"], MemorySink(), journal=Told(journal), **budget))
+        await reached.wait()
+        for task in asyncio.all_tasks() - before:  # every one, which no shield of anyio stops
+            task.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    assert read_summary(journal).spent == spent
+
+
 class Watched(Journal):
     """Remembers what it is told of what is on its way."""
 

@@ -116,6 +116,9 @@ class Transport:
         if self._own is not None:
             await self._own.close()
         await self._links.close()
+        if self._own is not None:
+            await asyncio.sleep(0)  # who has all of a reply takes it
+            self._deadlines.expire()  # and who has a part would wait for the rest, which nobody brings now
 
     def check(self) -> aiohttp.ClientSession:
         """The client that requests go through; raises ConfigurationError where it is closed."""
@@ -205,8 +208,11 @@ class Transport:
             raise type(failed)(f"{failed} (the picture's link: {url})", maybe_billed=True) from error
 
     def _is_told(self, error: Exception) -> bool:
-        """Whether it is what becomes of a request; from a client of ours, anything else is ours to mend."""
-        return isinstance(error, OF_THE_LINE) or self._given is not None
+        """Whether it is what becomes of a request; from a client of ours, anything else is ours to mend.
+
+        Where that is closed meanwhile, a reader of it raises whatever aiohttp has for that.
+        """
+        return isinstance(error, OF_THE_LINE) or self._given is not None or self.is_closed
 
     def _translate(self, error: Exception, *, maybe_billed: bool) -> AsiImageError:
         forget_key(error)
