@@ -127,7 +127,9 @@ class Ledger:
         return leaves
 
     async def _spend(self, item: Item, images: int, limit: int) -> None:
-        if self._spent > limit:  # replies had more pictures than were asked for
+        # Replies had more pictures than were asked for. Others may give back what they have, but to wait for
+        # that here would hold a place that they may need.
+        if self._spent > limit:
             raise _beyond(limit, images)
         self._written.add(item)  # also where the waiting is cancelled: the journal does it all the same
         try:

@@ -21,6 +21,15 @@ Run = Callable[..., Any]
 quick = pytest.mark.asi_emulator(canned=20_000)
 
 
+@pytest.fixture
+def spare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where what cannot be written to its place is saved."""
+    folder = tmp_path / "spare"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
 @quick
 def test_the_name_comes_from_the_prompt_and_a_file_that_is_there_is_kept(
     asi_image: Run, asi_emulator: Emulator
@@ -99,12 +108,9 @@ def test_a_picture_that_is_paid_for_is_saved_elsewhere_where_its_place_is_gone(
     asi_emulator: Emulator,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
+    spare: Path,
     where: tuple[str, ...],
 ) -> None:
-    spare = tmp_path / "spare"
-    spare.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(spare))
-
     real, failed = models.write_durably, []
 
     def once_full(path: Path, data: bytes) -> None:
@@ -124,11 +130,8 @@ def test_a_picture_that_is_paid_for_is_saved_elsewhere_where_its_place_is_gone(
 
 
 def test_of_several_pictures_each_that_cannot_be_written_is_saved_elsewhere(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch, spare: Path
 ) -> None:
-    spare = tmp_path / "spare"
-    spare.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(spare))
     real = models.write_durably
 
     def full_but_there(path: Path, data: bytes) -> None:
@@ -155,12 +158,10 @@ def test_a_folder_that_is_named_as_any_picture_is_in_nobodys_way(
 
 
 @quick
+@pytest.mark.usefixtures("spare")
 def test_a_picture_that_is_there_but_may_not_survive_a_crash_is_left_there(
     asi_image: Run, asi_emulator: Emulator, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    spare = tmp_path / "spare"
-    spare.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(spare))
     real = models.write_durably
 
     def unsure(path: Path, data: bytes) -> None:
