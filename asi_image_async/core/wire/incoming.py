@@ -1,9 +1,8 @@
-"""A reply as it comes in: what is a picture's base64 is decoded chunk by chunk, and never held as text."""
+"""A reply as it comes in, at once or in chunks: a picture's base64 is decoded, and not kept as text."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import re
 import secrets
 
@@ -16,8 +15,6 @@ _LONG = 4096
 _MOST_QUOTES = 1000
 _LONGEST_PREFIX = 200
 _PREFIX = re.compile(rb"data:[^,\\\s]{0,190};base64,", re.IGNORECASE)
-# Room that is made for a picture before it comes; beyond it grows as it comes.
-_MOST_ROOM = 4 * 2**20
 # No service can write one, so what reads as a mark is one.
 _MARK = f"picture {secrets.token_hex(8)} {{}}"
 
@@ -44,48 +41,42 @@ class Incoming:
 
     def __init__(self, body: bytes = b"") -> None:
         self.size = 0
-        self._to_come = 0
         self._quotes = _MOST_QUOTES
         self._pieces: list[bytes | Picture] = []
         self._open: _Segment | None = None
         if body:
-            self.feed(body)
+            self.feed(body, len(body))
 
-    def feed(self, chunk: bytes, expected: int = 0) -> None:
-        """Take the next bytes; nothing is kept in `chunk`'s own memory.
-
-        `expected`: how many bytes all of them will be, where that is known.
-        """
-        self._to_come = max(0, expected - self.size)
-        self.size += len(chunk)
-        view = memoryview(chunk)
-        # In the middle of a picture its end is not looked for: the decoding would meet it.
-        middle = len(chunk) < self._to_come and b'"' not in chunk[-4:]
-        if middle and self._open is not None and self._open.add_base64(view):
-            return
+    def feed(self, chunk: bytes | bytearray, size: int) -> None:
+        """Take the next bytes, so many of `chunk`, in whose own memory nothing is kept."""
+        self.size += size
+        view = memoryview(chunk)[:size]
         kept = start = 0
-        # In a rest that is too short to hold a long text, only the last quote counts: it may begin one.
-        while self._quotes > 0 and (self._open is not None or len(chunk) - start >= _LONG):
-            if (quote := chunk.find(b'"', start)) < 0:
-                break
+        if self._open is not None:
+            end = chunk.find(b'"', 0, size) if self._quotes > 0 else -1
+            self._open.add(view[:end] if end >= 0 else view)
+            if end < 0:
+                return
             self._quotes -= 1
-            if self._open is not None or quote - start >= _LONG:
-                segment = self._open or self._begin(chunk[kept:start])
-                segment.add(view[start:quote])
-                self._pieces.append(segment.end())
-                self._open = None
-                kept = quote
-            start = quote + 1
-        if self._open is None and len(chunk) - start < _LONG:
-            self._quotes -= chunk.count(b'"', start)
-            start = max(start, chunk.rfind(b'"', start) + 1)
-        segment = self._open or self._begin(chunk[kept:start])
-        segment.add(view[start:])
-
-    def _begin(self, before: bytes) -> _Segment:
-        self._pieces.append(before)
-        self._open = _Segment(min(self._to_come * 3 // 4, _MOST_ROOM))
-        return self._open
+            self._pieces.append(self._open.end())
+            kept, start = end, end + 1
+        # In a rest that is too short to hold a long text, only the last quote counts: it may begin one.
+        while self._quotes > 0 and size - start >= _LONG:
+            end = chunk.find(b'"', start, start + _LONG)
+            if end < 0:
+                end, picture = _long_text(chunk, view, start)
+                if end < 0:
+                    break
+                self._pieces += [bytes(view[kept:start]), picture or bytes(view[start:end])]
+                kept = end
+            self._quotes -= 1
+            start = end + 1
+        if size - start < _LONG:
+            self._quotes -= chunk.count(b'"', start, size)
+            start = max(start, chunk.rfind(b'"', start, size) + 1)
+        self._pieces.append(bytes(view[kept:start]))
+        self._open = _Segment()
+        self._open.add(view[start:])
 
     def without_pictures(self) -> tuple[bytes, dict[str, Picture]]:
         """The body with a mark in the place of each picture, and which mark stands for which."""
@@ -107,72 +98,76 @@ class Incoming:
         return [*self._pieces, self._open.text() if self._open else b""]  # what no quote ends is no picture
 
 
+def _long_text(chunk: bytes | bytearray, view: memoryview, start: int) -> tuple[int, Picture | None]:
+    """Where the text that begins there ends, -1 if not within `view` of the chunk, and the picture in it."""
+    # What follows a picture is short, so its end is looked for from there: to go through all of it twice
+    # takes longer than its decoding, which meets an end that comes before.
+    end = chunk.find(b'"', max(start, len(view) - _LONG), len(view))
+    if end >= 0 and (picture := _picture(view[start:end])):
+        return end, picture
+    end = chunk.find(b'"', start, len(view))
+    return end, _picture(view[start:end]) if end >= 0 else None
+
+
+def _picture(text: memoryview) -> Picture | None:
+    found = _PREFIX.match(text)
+    prefix = found[0] if found else b""
+    try:
+        return Picture(prefix, pybase64.b64decode(text[len(prefix) :], validate=True))
+    except ValueError:
+        return None
+
+
 class _Segment:
-    """What came since the last quote: undecided while it is short, then decoded or only kept.
+    """What came since the last quote: undecided while it is short, then decoded or only kept."""
 
-    `room`: bytes of a picture that may come.
-    """
-
-    def __init__(self, room: int) -> None:
-        self._room = room
+    def __init__(self) -> None:
         self._prefix = b""
-        self._decoded: io.BytesIO | None = None  # None: undecided
+        self._groups: list[bytes] | None = None  # None: undecided
         self._rest = b""  # undecided, or the last group of four, which may be padded
         self._text: list[bytes] = []  # what follows when it is no picture
 
     def add(self, piece: memoryview) -> None:
         """Take what comes next."""
-        if self._decoded is None:
+        if self._groups is None:
             if len(self._rest) + len(piece) < _LONG:
                 self._rest += piece
                 return
-            piece = self._begin(piece)
-        if not self.add_base64(piece):
+            self._groups = []
+            self._rest += piece[:_LONGEST_PREFIX]
+            piece = piece[_LONGEST_PREFIX:]
+            if found := _PREFIX.match(self._rest):
+                self._prefix = found[0]
+                self._rest = self._rest[len(self._prefix) :]
+        if self._text or not self._decode(piece, self._groups):
             self._text.append(bytes(piece))
 
-    def add_base64(self, piece: memoryview) -> bool:
-        """Take what comes next if it is more base64; its last four characters are not looked at yet."""
-        if self._decoded is None or self._text:
-            return False
+    def _decode(self, piece: memoryview, groups: list[bytes]) -> bool:
+        """Whether it is more base64; its last four characters are not looked at yet."""
         split = -len(self._rest) % 4
         if len(piece) <= split:
             self._rest += piece
             return True
         last = split + (len(piece) - split - 1) // 4 * 4
         try:
-            groups = _decode(self._rest + piece[:split]), _decode(piece[split:last])
+            groups += _decode(self._rest + piece[:split]), _decode(piece[split:last])
         except ValueError:
             return False
-        self._decoded.writelines(groups)
         self._rest = bytes(piece[last:])
         return True
 
     def end(self) -> bytes | Picture:
         """What it was: a quote follows."""
-        if self._decoded is not None and not self._text:
+        if self._groups is not None and not self._text:
             with contextlib.suppress(ValueError):
-                self._decoded.write(pybase64.b64decode(self._rest, validate=True))
-                return Picture(self._prefix, _whole(self._decoded))
+                last = pybase64.b64decode(self._rest, validate=True)
+                return Picture(self._prefix, b"".join([*self._groups, last]))
         return self.text()
 
     def text(self) -> bytes:
         """What came, exactly: groups of four that are not padded have one form."""
-        if self._decoded is None:
-            return self._rest
-        groups = pybase64.b64encode(_whole(self._decoded))
+        groups = pybase64.b64encode(b"".join(self._groups or ()))
         return b"".join([self._prefix, groups, self._rest, *self._text])
-
-    def _begin(self, piece: memoryview) -> memoryview:
-        """Begin to decode; what is left of the piece is still to be taken."""
-        # Room for all of it, as BytesIO hands out what it holds: to join pieces at the end would be a copy
-        # more, all at once, while the loop waits.
-        self._decoded = io.BytesIO(bytes(self._room))
-        self._rest += piece[:_LONGEST_PREFIX]
-        found = _PREFIX.match(self._rest)
-        if found:
-            self._prefix = found[0]
-            self._rest = self._rest[len(self._prefix) :]
-        return piece[_LONGEST_PREFIX:]
 
 
 def _decode(groups: bytes | memoryview) -> bytes:
@@ -180,8 +175,3 @@ def _decode(groups: bytes | memoryview) -> bytes:
     if groups[-1:] == b"=":
         raise ValueError("padded before its end")
     return pybase64.b64decode(groups, validate=True)
-
-
-def _whole(decoded: io.BytesIO) -> bytes:
-    decoded.truncate()
-    return decoded.getvalue()

@@ -23,9 +23,10 @@ from ...errors import (
     ConfigurationError,
 )
 from .broken import OF_THE_LINE, as_api_error, forget_key
+from .direct import Memory
 from .links import Links
 from .pool import pool, user_agent
-from .reading import UNTIMED, read_some, read_within
+from .reading import UNTIMED, Feed, read_some, read_within
 
 __all__ = ["Response", "Transport"]
 
@@ -94,7 +95,8 @@ class Transport:
         self.max_bytes = max_response_bytes
         self._given = http
         self._own: aiohttp.ClientSession | None = None
-        self._links = Links(self._endpoint, self.key, max_response_bytes, http)
+        self._memory = Memory()
+        self._links = Links(self._endpoint, self.key, max_response_bytes, self._memory, http)
         self.is_closed = False
 
     @property
@@ -134,14 +136,13 @@ class Transport:
         self,
         body: bytes,
         idempotency_key: str,
-        feed: Callable[[bytes, int], object],
+        feed: Feed,
         leaves: Callable[[], None] = lambda: None,
     ) -> Response:
         """Send one request, read the whole reply, and let go of the connection.
 
-        `feed` is called with the body of a reply below 300, piece by piece as it comes, and with how many
-        bytes all of it will be (0: that is not said); `leaves` when a connection is there and the request
-        goes out on it.
+        `feed` is called with the body of a reply below 300, at once or piece by piece, each with how many of
+        its bytes count; `leaves` when a connection is there and the request goes out on it.
         Raises APITimeoutError, APIConnectionError and InvalidResponseError (a reply over the bound);
         `maybe_billed` is true on them once any of the body may have left this machine. Raises
         ConfigurationError where the client cannot send it.
@@ -161,7 +162,7 @@ class Transport:
                     raise_for_status=False,
                 ) as response:
                     if response.status < 300:
-                        await read_within(self.max_bytes, response, feed)
+                        await read_within(self.max_bytes, response, feed, self._memory)
                         return Response(response.status, response.headers)
                     await read_some(response, said)
         except AsiImageError:

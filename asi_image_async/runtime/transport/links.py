@@ -10,6 +10,7 @@ from yarl import URL
 from ...core.key import Key
 from ...core.links import as_written, check_link, refused_link
 from ...errors import APIConnectionError, InvalidResponseError
+from .direct import Memory
 from .pool import PublicResolver, pool, user_agent
 from .reading import UNTIMED, read_within
 
@@ -21,10 +22,18 @@ _MOST_HOPS = 5
 class Links:
     """Follows links without the key: `endpoint` is the service's, `given` a session of the user's."""
 
-    def __init__(self, endpoint: URL, key: Key, max_bytes: int, given: aiohttp.ClientSession | None) -> None:
+    def __init__(
+        self,
+        endpoint: URL,
+        key: Key,
+        max_bytes: int,
+        memory: Memory,
+        given: aiohttp.ClientSession | None,
+    ) -> None:
         self._endpoint = endpoint
         self._key = key
         self._max_bytes = max_bytes
+        self._memory = memory
         self._given = given
         self._own: aiohttp.ClientSession | None = None
         self._is_closed = False
@@ -80,8 +89,12 @@ class Links:
 
     async def _read(self, response: aiohttp.ClientResponse, room: float) -> bytes:
         pieces: list[bytes] = []
+
+        def feed(piece: bytes | bytearray, size: int) -> None:
+            pieces.append(bytes(memoryview(piece)[:size]))
+
         try:
-            await read_within(self._max_bytes, response, lambda piece, _: pieces.append(piece), room)
+            await read_within(self._max_bytes, response, feed, self._memory, room)
         except InvalidResponseError as error:
             place = f" (the picture's link: {response.url})"
             raise InvalidResponseError(f"{error}{place}", hint=error.hint, maybe_billed=True) from None

@@ -13,14 +13,14 @@ from aiohttp.tracing import Trace
 
 from ...core.links import is_private
 
-__all__ = ["PublicResolver", "pool", "user_agent"]
+__all__ = ["READ_AT_ONCE", "PublicResolver", "pool", "user_agent"]
 
 # Idle connections are dropped before the service would do it (uvicorn and Node.js do it after 5 s): a request
 # that crosses the end of its line may have been billed. Beside a picture's time a new connection is nothing.
 _KEEP_ALIVE = 4.0
 # The loop reads as much as this from every line that has it before it comes round again: half of what is
 # usual, so that it is late by half as much, for some hundredths more of CPU time.
-_READ_AT_ONCE = 128 * 2**10
+READ_AT_ONCE = 128 * 2**10
 
 
 def pool(resolver: AbstractResolver | None = None) -> aiohttp.TCPConnector:
@@ -44,7 +44,7 @@ class _Connector(aiohttp.TCPConnector):
             connection.close()
         transport = connection.transport
         if transport is not None and hasattr(transport, "max_size"):  # asyncio's own, without TLS
-            transport.max_size = _READ_AT_ONCE
+            transport.max_size = READ_AT_ONCE
         return connection
 
 

@@ -8,9 +8,12 @@ from collections.abc import Callable
 import aiohttp
 
 from ...errors import InvalidResponseError
+from .direct import Memory, read_directly
 
-__all__ = ["UNTIMED", "read_some", "read_within"]
+__all__ = ["UNTIMED", "Feed", "read_some", "read_within"]
 
+# Takes a piece, and how many of its bytes count; its memory is used again.
+Feed = Callable[[bytes | bytearray, int], object]
 UNTIMED = aiohttp.ClientTimeout()  # `deadline.Deadlines` sees to it
 _ERROR_BODY_BYTES = 64 * 2**10
 
@@ -18,10 +21,11 @@ _ERROR_BODY_BYTES = 64 * 2**10
 async def read_within(
     max_bytes: int,
     response: aiohttp.ClientResponse,
-    feed: Callable[[bytes, int], object],
+    feed: Feed,
+    memory: Memory,
     room: float = math.inf,
 ) -> None:
-    """Feed the body piece by piece, with how many bytes it will be in all (0: that is not said).
+    """Feed the body, at once or piece by piece, each with how many of its bytes count.
 
     Raises InvalidResponseError where it is larger than `max_bytes`, or than what is left of some `room`, as
     soon as that is known.
@@ -31,12 +35,14 @@ async def read_within(
     if expected > bound:
         response.close()
         raise _too_large(max_bytes)
-    while chunk := await response.content.readany():
-        size += len(chunk)
+    while piece := await response.content.readany():
+        if not size and await read_directly(response, piece, expected, memory, feed):
+            return
+        size += len(piece)
         if size > bound:
             response.close()
             raise _too_large(max_bytes)
-        feed(chunk, expected)
+        feed(piece, len(piece))
 
 
 async def read_some(response: aiohttp.ClientResponse, said: bytearray) -> None:

@@ -1,0 +1,114 @@
+"""A large reply, read from its line into memory that is used again.
+
+aiohttp makes a block of memory and a copy of each piece that comes, and wakes whoever waits for it; to decode
+each and put them together is a copy more. With a picture of 1.5 MB that is a third of all that is done here.
+So a body whose length is known is taken from its line as soon as its first piece shows that there is more.
+The line itself stays aiohttp's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import aiohttp
+from aiohttp.client_proto import ResponseHandler
+
+from .pool import READ_AT_ONCE
+
+__all__ = ["Memory", "read_directly"]
+
+_MOST = 8 * 2**20  # bytes of a body; more comes piece by piece
+_MOST_KEPT = 16  # blocks of memory
+_STEP = 256 * 2**10  # bytes: pictures of about one size need one size of blocks
+
+
+class Memory:
+    """Blocks that bodies are read into: to make a new one for each would be to fill it with zeros first."""
+
+    def __init__(self) -> None:
+        self._free: list[bytearray] = []
+
+    def take(self, size: int) -> bytearray:
+        """A block of at least that size."""
+        while self._free:
+            if len(block := self._free.pop()) >= size:
+                return block
+        return bytearray(-(-size // _STEP) * _STEP)
+
+    def give_back(self, block: bytearray) -> None:
+        """Say that nobody reads it, and nothing is read into it, any longer."""
+        if len(self._free) < _MOST_KEPT:
+            self._free.append(block)
+
+
+async def read_directly(
+    response: aiohttp.ClientResponse,
+    first: bytes,
+    expected: int,
+    memory: Memory,
+    feed: Callable[[bytearray, int], object],
+) -> bool:
+    """Feed a body of `expected` bytes at once, if it comes as it is; `first` is what has been read of it.
+
+    Returns whether that was done, and the line is let go of as when aiohttp reads the end. Raises
+    aiohttp.ClientPayloadError where the line is lost before that.
+    """
+    connection, content = response.connection, response.content
+    if not len(first) < expected <= _MOST or content.total_bytes > len(first):
+        return False
+    if connection is None or "Content-Encoding" in response.headers:
+        return False
+    transport, usual = connection.transport, connection.protocol
+    if transport is None or usual is None:
+        return False
+    body = memory.take(expected)
+    body[: len(first)] = first
+    # Where this ends in another way, the line may still write into the block.
+    await _Rest(transport, usual, content, memoryview(body)[len(first) : expected]).over
+    feed(body, expected)
+    memory.give_back(body)
+    return True
+
+
+class _Rest(asyncio.BufferedProtocol):
+    """Stands in for `usual`, aiohttp's protocol, until the rest of a body is there or the line is lost."""
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        usual: ResponseHandler,
+        content: aiohttp.StreamReader,
+        rest: memoryview,
+    ) -> None:
+        self._transport = transport
+        self._usual = usual
+        self._content = content
+        self._rest = rest
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        transport.set_protocol(self)
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._rest[:READ_AT_ONCE]  # and nothing of what follows the body
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._rest = self._rest[nbytes:]
+        if not self._rest and not self.over.done():
+            self._transport.set_protocol(self._usual)
+            self._usual.set_response_params()  # the parser that it has waits for more of this body
+            self._content.feed_eof()
+            self.over.set_result(None)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._usual.connection_lost(exc)
+        if not self.over.done():
+            left = len(self._rest)
+            lost = aiohttp.ClientPayloadError(f"the line was cut {left} bytes before the end of the reply")
+            lost.__cause__ = exc
+            self.over.set_exception(lost)
+
+    def pause_writing(self) -> None:
+        self._usual.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._usual.resume_writing()

@@ -1,0 +1,316 @@
+"""A large reply, read past aiohttp: the same picture, the same errors, and a line as clean as ever."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import gzip
+import io
+import json
+import re
+import ssl
+import struct
+from asyncio import StreamReader, StreamWriter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from socket import SO_LINGER, SOL_SOCKET
+from typing import Any
+
+import aiohttp
+import pytest
+import trustme
+from conftest import KEY
+from PIL import Image
+from service import raw_serving, read_request
+
+from asi_image_async import ImageSession
+from asi_image_async.errors import APIConnectionError, APITimeoutError
+from asi_image_async.runtime.transport import direct
+
+pytestmark = pytest.mark.anyio
+
+Handle = Callable[[StreamReader, StreamWriter], Awaitable[None]]
+
+
+def noise(width: int = 700) -> bytes:
+    file = io.BytesIO()
+    Image.effect_noise((width, 700), 100).save(file, "PNG", compress_level=0)
+    return file.getvalue()
+
+
+def body_of(picture: bytes) -> bytes:
+    return json.dumps({"data": [{"b64_json": base64.b64encode(picture).decode()}], "created": 1}).encode()
+
+
+PICTURE = noise()
+BODY = body_of(PICTURE)
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n"
+REPLY = HEAD % len(BODY) + b"\r\n" + BODY
+HALF = len(REPLY) // 2
+
+
+@pytest.fixture(autouse=True)
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How much of each reply was read past aiohttp."""
+    rests: list[int] = []
+
+    class Noted(direct._Rest):
+        def __init__(self, *args: Any) -> None:
+            rests.append(len(args[3]))
+            super().__init__(*args)
+
+    monkeypatch.setattr(direct, "_Rest", Noted)
+    return rests
+
+
+@asynccontextmanager
+async def asking(handle: Handle, **settings: Any) -> AsyncIterator[ImageSession]:
+    """A session whose service answers so, on each line."""
+    async with (
+        raw_serving(handle) as base_url,
+        ImageSession(KEY, base_url=base_url, rate_limit=None, **settings) as session,
+    ):
+        yield session
+
+
+async def in_halves(writer: StreamWriter, reply: bytes = REPLY) -> None:
+    """So that the second is still to come when the first has been read."""
+    writer.write(reply[:HALF])
+    await asyncio.sleep(0.02)
+    writer.write(reply[HALF:])
+
+
+def pieces(reply: bytes, size: int) -> Iterator[bytes]:
+    return (reply[start : start + size] for start in range(0, len(reply), size))
+
+
+@pytest.mark.parametrize("size", [997, 16_384, 65_536, HALF, len(REPLY) - 1])
+async def test_in_any_pieces_it_is_the_same_picture_and_the_line_is_kept(size: int, taken: list[int]) -> None:
+    lines = 0
+
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
+        nonlocal lines
+        lines += 1
+        while True:
+            await read_request(reader)
+            for piece in pieces(REPLY, size):
+                writer.write(piece)
+                await writer.drain()
+                await asyncio.sleep(0.0002)
+
+    async with asking(handle) as session:
+        for _ in range(3):
+            assert (await session.generate("a cat")).image.data == PICTURE
+        received = session.usage.bytes_received
+    assert lines == 1
+    assert received == 3 * len(BODY)
+    assert len(taken) == 3
+
+
+async def test_of_many_at_once_and_of_every_size_each_is_its_own(taken: list[int]) -> None:
+    widths = [300, 900, 11_000, 500, 1300, 400, 2000, 700]  # the third is more than is read at once
+    pictures = {f"{width} wide": noise(width) for width in widths}
+
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
+        while True:
+            request = await read_request(reader)
+            body = body_of(pictures[json.loads(request.partition(b"\r\n\r\n")[2])["prompt"]])
+            for piece in pieces(HEAD % len(body) + b"\r\n" + body, 100_003):
+                writer.write(piece)
+                await asyncio.sleep(0.001)
+
+    async with asking(handle) as session:
+        for _ in range(2):
+            generations = await session.gather([*pictures, *pictures])
+            assert [each.image.data for each in generations] == [*pictures.values()] * 2
+    assert len(taken) == 4 * (len(pictures) - 1)
+
+
+async def test_over_tls_and_by_a_session_of_ones_own_it_is_the_same_picture(taken: list[int]) -> None:
+    authority = trustme.CA()
+    at_the_server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(at_the_server)
+    at_the_client = ssl.create_default_context()
+    authority.configure_trust(at_the_client)
+    lines = 0
+
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
+        nonlocal lines
+        lines += 1
+        with pytest.raises(asyncio.IncompleteReadError):
+            while True:
+                await read_request(reader)
+                await in_halves(writer)
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=at_the_server)
+    base_url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    async with (
+        server,
+        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=at_the_client)) as http,
+        ImageSession(KEY, base_url=base_url, http=http, rate_limit=None) as session,
+    ):
+        for _ in range(3):
+            assert (await session.generate("a cat")).image.data == PICTURE
+    assert lines == 1
+    assert len(taken) == 3
+
+
+@pytest.mark.parametrize(
+    ("head", "body"),
+    [
+        (b"Transfer-Encoding: chunked\r\n", b"%x\r\n%b\r\n0\r\n\r\n" % (len(BODY), BODY)),
+        (b"Content-Encoding: gzip\r\nContent-Length: %d\r\n" % len(gzip.compress(BODY)), gzip.compress(BODY)),
+        (b"Connection: close\r\n", BODY),
+    ],
+    ids=["chunked", "packed", "until the line ends"],
+)
+async def test_what_does_not_come_as_it_is_is_left_to_aiohttp(
+    head: bytes, body: bytes, taken: list[int]
+) -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
+        await read_request(reader)
+        await in_halves(writer, b"HTTP/1.1 200 OK\r\n" + head + b"\r\n" + body)
+
+    async with asking(handle) as session:
+        assert (await session.generate("a cat")).image.data == PICTURE
+    assert taken == []
+
+
+async def test_a_line_that_is_not_to_be_kept_is_not(taken: list[int]) -> None:
+    closed = asyncio.Event()
+
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
+        await read_request(reader)
+        await in_halves(writer, HEAD % len(BODY) + b"Connection: close\r\n\r\n" + BODY)
+        await reader.read()
+        closed.set()
+
+    async with asking(handle) as session, asyncio.timeout(5):
+        assert (await session.generate("a cat")).image.data == PICTURE
+        await closed.wait()
+    assert len(taken) == 1
+
+
+# --- lost
+
+
+async def cut(writer: StreamWriter) -> None:
+    writer.close()
+
+
+async def reset(writer: StreamWriter) -> None:
+    writer.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+def breaking(lose: Callable[[StreamWriter], Awaitable[object]]) -> Handle:
+    """The first reply is lost in its middle; those on other lines are whole."""
+    asked = 0
+
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
+        nonlocal asked
+        while True:
+            await read_request(reader)
+            asked += 1
+            if asked == 1:
+                writer.write(REPLY[:HALF])
+                await asyncio.sleep(0.05)
+                await lose(writer)
+                return
+            await in_halves(writer)
+
+    return handle
+
+
+@pytest.mark.parametrize("lose", [cut, reset])
+async def test_a_line_that_breaks_is_unknown_and_another_serves_the_next(
+    lose: Callable[[StreamWriter], Awaitable[object]], taken: list[int]
+) -> None:
+    async with asking(breaking(lose)) as session:
+        with pytest.raises(APIConnectionError, match=f"{len(REPLY) - HALF} bytes before the end") as raised:
+            await session.generate("a cat")
+        assert (raised.value.maybe_billed, raised.value.attempts) == (True, 1)
+        assert (await session.generate("a cat")).image.data == PICTURE
+    assert len(taken) == 2
+
+
+async def test_a_line_that_stalls_is_left_at_the_timeout(taken: list[int]) -> None:
+    async with asking(breaking(lambda _: asyncio.sleep(0.5)), timeout=0.3) as session:
+        with pytest.raises(APITimeoutError) as raised:
+            await session.generate("a cat")
+        assert raised.value.maybe_billed
+        assert (await session.generate("a cat")).image.data == PICTURE
+    assert len(taken) == 2
+
+
+async def test_who_is_cancelled_in_the_middle_leaves_no_half_reply_to_the_next(taken: list[int]) -> None:
+    left = asyncio.Event()
+
+    async def lose(writer: StreamWriter) -> None:
+        await left.wait()
+        writer.write(REPLY[HALF:])  # to a line that nobody reads any longer
+
+    async with asking(breaking(lose)) as session:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await session.generate("a cat")
+        left.set()
+        assert (await session.generate("a cat")).image.data == PICTURE
+    assert len(taken) == 2
+
+
+async def test_a_session_that_is_left_in_the_middle_ends_at_once(taken: list[int]) -> None:
+    async with asyncio.timeout(5):
+        async with asking(breaking(lambda _: asyncio.sleep(0))) as session:
+            session_ends = asyncio.create_task(session.generate("a cat"))
+            while not taken:
+                await asyncio.sleep(0.001)
+        with pytest.raises(APIConnectionError, match="was left before the reply"):
+            await session_ends
+
+
+# --- around it
+
+
+@pytest.mark.parametrize("size", [1, 1000, len(REPLY)])
+@pytest.mark.parametrize("late", [False, True], ids=["with it", "later"])
+async def test_what_nobody_asked_for_is_not_taken_for_the_next_reply(
+    size: int, late: bool, taken: list[int]
+) -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
+        while True:
+            await read_request(reader)
+            await in_halves(writer)
+            if late:
+                await asyncio.sleep(0.02)
+            writer.write(REPLY.replace(b"A", b"B")[:size])
+
+    async with asking(handle) as session:
+        for _ in range(3):
+            generation = await session.generate("a cat")
+            assert (generation.image.data, generation.attempts) == (PICTURE, 1)
+            await asyncio.sleep(0.06)
+    assert len(taken) == 3
+
+
+@pytest.mark.filterwarnings("ignore:Sending a large body")  # a smaller one the system takes whole
+async def test_a_reply_that_comes_while_the_request_still_goes_up_is_that_reply(taken: list[int]) -> None:
+    lines = 0
+
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
+        nonlocal lines
+        lines += 1
+        while True:
+            head = await reader.readuntil(b"\r\n\r\n")
+            writer.write(REPLY[:HALF])
+            await asyncio.sleep(0.05)
+            await reader.readexactly(int(re.search(rb"(?i)content-length: (\d+)", head)[1]))
+            writer.write(REPLY[HALF:])
+
+    async with asking(handle) as session, asyncio.timeout(20):
+        for _ in range(2):
+            generation = await session.generate("a cat", image="x" * 24 * 2**20)
+            assert generation.image.data == PICTURE
+    assert lines == 1
+    assert len(taken) == 2
