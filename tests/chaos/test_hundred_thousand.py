@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import json
+from asyncio import StreamReader, StreamWriter
 from pathlib import Path
 
 import pytest
 from chaos.batch import Batch, journal_of, lines_of
 from chaos.scale import Figures, scaled
+from service import GOOD, raw_serving, read_request
 
-from asi_image_async.emulator import emulator
 from asi_image_async.runtime.journal.summary import read_summary
 
 pytestmark = pytest.mark.anyio
 
 COUNT = scaled(3_000, 100_000)
 FEW = 300
+BODY = json.dumps(GOOD).encode()
+REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+
+async def answer(reader: StreamReader, writer: StreamWriter) -> None:
+    """As cheap as can be: a hundred thousand are asked for."""
+    while True:
+        await read_request(reader)
+        writer.write(REPLY)
 
 
 @pytest.mark.timeout(600)
 async def test_a_hundred_thousand_pictures_take_the_memory_of_three_hundred(tmp_path: Path) -> None:
     prompts = [f"picture number {number}" for number in range(COUNT)]
     out = tmp_path / "out"
-    async with emulator(canned=2_000) as base_url:
+    async with raw_serving(answer) as base_url:
         few = await Batch(base_url, tmp_path / "few", prompts[:FEW], width=16, rate_limit=None).finish()
         batch = Batch(base_url, out, prompts, width=16, rate_limit=None)
         all_of_them = await batch.finish(within=500)
