@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import gc
 import gzip
 import io
 import json
 import re
 import ssl
 import struct
+import tracemalloc
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -50,13 +52,13 @@ HALF = len(REPLY) // 2
 
 
 @pytest.fixture(autouse=True)
-def taken(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How much of each reply was read past aiohttp."""
-    rests: list[int] = []
+def taken(monkeypatch: pytest.MonkeyPatch) -> list[direct._Rest]:
+    """What read the rest of each reply past aiohttp."""
+    rests: list[direct._Rest] = []
 
     class Noted(direct._Rest):
         def __init__(self, *args: Any) -> None:
-            rests.append(len(args[3]))
+            rests.append(self)
             super().__init__(*args)
 
     monkeypatch.setattr(direct, "_Rest", Noted)
@@ -85,7 +87,9 @@ def pieces(reply: bytes, size: int) -> Iterator[bytes]:
 
 
 @pytest.mark.parametrize("size", [997, 16_384, 65_536, HALF, len(REPLY) - 1])
-async def test_in_any_pieces_it_is_the_same_picture_and_the_line_is_kept(size: int, taken: list[int]) -> None:
+async def test_in_any_pieces_it_is_the_same_picture_and_the_line_is_kept(
+    size: int, taken: list[direct._Rest]
+) -> None:
     lines = 0
 
     async def handle(reader: StreamReader, writer: StreamWriter) -> None:
@@ -107,7 +111,7 @@ async def test_in_any_pieces_it_is_the_same_picture_and_the_line_is_kept(size: i
     assert len(taken) == 3
 
 
-async def test_of_many_at_once_and_of_every_size_each_is_its_own(taken: list[int]) -> None:
+async def test_of_many_at_once_and_of_every_size_each_is_its_own(taken: list[direct._Rest]) -> None:
     widths = [300, 900, 11_000, 500, 1300, 400, 2000, 700]  # the third is more than is read at once
     pictures = {f"{width} wide": noise(width) for width in widths}
 
@@ -126,12 +130,28 @@ async def test_of_many_at_once_and_of_every_size_each_is_its_own(taken: list[int
     assert len(taken) == 4 * (len(pictures) - 1)
 
 
-async def test_over_tls_and_by_a_session_of_ones_own_it_is_the_same_picture(taken: list[int]) -> None:
+@asynccontextmanager
+async def over_tls(handle: Handle, **settings: Any) -> AsyncIterator[ImageSession]:
+    """The same with a certificate, and an http session of one's own that trusts it."""
     authority = trustme.CA()
     at_the_server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("127.0.0.1").configure_cert(at_the_server)
     at_the_client = ssl.create_default_context()
     authority.configure_trust(at_the_client)
+    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=at_the_server)
+    base_url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    connector = aiohttp.TCPConnector(ssl=at_the_client)
+    async with (
+        server,
+        aiohttp.ClientSession(connector=connector, **settings) as http,
+        ImageSession(KEY, base_url=base_url, http=http, rate_limit=None, timeout=5) as session,
+    ):
+        yield session
+
+
+async def test_over_tls_and_by_a_session_of_ones_own_it_is_the_same_picture(
+    taken: list[direct._Rest],
+) -> None:
     lines = 0
 
     async def handle(reader: StreamReader, writer: StreamWriter) -> None:
@@ -143,13 +163,7 @@ async def test_over_tls_and_by_a_session_of_ones_own_it_is_the_same_picture(take
                 await in_halves(writer)
         writer.close()
 
-    server = await asyncio.start_server(handle, "127.0.0.1", 0, ssl=at_the_server)
-    base_url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
-    async with (
-        server,
-        aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=at_the_client)) as http,
-        ImageSession(KEY, base_url=base_url, http=http, rate_limit=None) as session,
-    ):
+    async with over_tls(handle) as session:
         for _ in range(3):
             assert (await session.generate("a cat")).image.data == PICTURE
     assert lines == 1
@@ -166,7 +180,7 @@ async def test_over_tls_and_by_a_session_of_ones_own_it_is_the_same_picture(take
     ids=["chunked", "packed", "until the line ends"],
 )
 async def test_what_does_not_come_as_it_is_is_left_to_aiohttp(
-    head: bytes, body: bytes, taken: list[int]
+    head: bytes, body: bytes, taken: list[direct._Rest]
 ) -> None:
     async def handle(reader: StreamReader, writer: StreamWriter) -> None:
         await read_request(reader)
@@ -177,7 +191,7 @@ async def test_what_does_not_come_as_it_is_is_left_to_aiohttp(
     assert taken == []
 
 
-async def test_a_line_that_is_not_to_be_kept_is_not(taken: list[int]) -> None:
+async def test_a_line_that_is_not_to_be_kept_is_not(taken: list[direct._Rest]) -> None:
     closed = asyncio.Event()
 
     async def handle(reader: StreamReader, writer: StreamWriter) -> None:
@@ -225,17 +239,19 @@ def breaking(lose: Callable[[StreamWriter], Awaitable[object]]) -> Handle:
 
 @pytest.mark.parametrize("lose", [cut, reset])
 async def test_a_line_that_breaks_is_unknown_and_another_serves_the_next(
-    lose: Callable[[StreamWriter], Awaitable[object]], taken: list[int]
+    lose: Callable[[StreamWriter], Awaitable[object]], taken: list[direct._Rest]
 ) -> None:
     async with asking(breaking(lose)) as session:
-        with pytest.raises(APIConnectionError, match=f"{len(REPLY) - HALF} bytes before the end") as raised:
+        with pytest.raises(
+            APIConnectionError, match=f"{len(REPLY) - HALF} bytes before the end of the reply"
+        ) as raised:
             await session.generate("a cat")
         assert (raised.value.maybe_billed, raised.value.attempts) == (True, 1)
         assert (await session.generate("a cat")).image.data == PICTURE
     assert len(taken) == 2
 
 
-async def test_a_line_that_stalls_is_left_at_the_timeout(taken: list[int]) -> None:
+async def test_a_line_that_stalls_is_left_at_the_timeout(taken: list[direct._Rest]) -> None:
     async with asking(breaking(lambda _: asyncio.sleep(0.5)), timeout=0.3) as session:
         with pytest.raises(APITimeoutError) as raised:
             await session.generate("a cat")
@@ -244,7 +260,9 @@ async def test_a_line_that_stalls_is_left_at_the_timeout(taken: list[int]) -> No
     assert len(taken) == 2
 
 
-async def test_who_is_cancelled_in_the_middle_leaves_no_half_reply_to_the_next(taken: list[int]) -> None:
+async def test_who_is_cancelled_in_the_middle_leaves_no_half_reply_to_the_next(
+    taken: list[direct._Rest],
+) -> None:
     left = asyncio.Event()
 
     async def lose(writer: StreamWriter) -> None:
@@ -260,7 +278,7 @@ async def test_who_is_cancelled_in_the_middle_leaves_no_half_reply_to_the_next(t
     assert len(taken) == 2
 
 
-async def test_a_session_that_is_left_in_the_middle_ends_at_once(taken: list[int]) -> None:
+async def test_a_session_that_is_left_in_the_middle_ends_at_once(taken: list[direct._Rest]) -> None:
     async with asyncio.timeout(5):
         async with asking(breaking(lambda _: asyncio.sleep(0))) as session:
             session_ends = asyncio.create_task(session.generate("a cat"))
@@ -270,32 +288,94 @@ async def test_a_session_that_is_left_in_the_middle_ends_at_once(taken: list[int
             await session_ends
 
 
+async def test_a_line_that_breaks_as_the_reading_begins_is_noticed_at_once() -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(REPLY[:HALF])
+        await writer.drain()
+        writer.transport.abort()
+
+    for turns in range(12):
+
+        async def hold_up(*_: object, turns: int = turns) -> None:
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+        trace = aiohttp.TraceConfig()
+        trace.on_request_end.append(hold_up)
+        async with over_tls(handle, trace_configs=[trace]) as session:
+            with pytest.raises(APIConnectionError) as raised:
+                await session.generate("a cat")
+            assert not isinstance(raised.value, APITimeoutError)
+            assert raised.value.maybe_billed
+
+
+async def test_lines_that_break_leave_no_memory_behind(taken: list[direct._Rest]) -> None:
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(REPLY[:HALF])
+        await asyncio.sleep(0.02)
+
+    gc.disable()
+    tracemalloc.start()
+    try:
+        async with asking(handle) as session:
+            await session.gather(["a cat"] * 20, return_exceptions=True)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert len(taken) == 20
+    assert held < 10 * len(BODY)
+
+
+async def test_who_was_cancelled_has_room_for_whatever_still_comes(taken: list[direct._Rest]) -> None:
+    """As with uvloop, which reads on in the same turn."""
+    async with asking(breaking(lambda _: asyncio.sleep(1))) as session:
+        task = asyncio.create_task(session.generate("a cat"))
+        while not taken:
+            await asyncio.sleep(0.001)
+        task.cancel()
+        taken[0].over.cancel()
+        for _ in range(10):
+            room = len(taken[0].get_buffer(-1))
+            assert room > 0
+            taken[0].buffer_updated(room)
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+
 # --- around it
 
 
 @pytest.mark.parametrize("size", [1, 1000, len(REPLY)])
-@pytest.mark.parametrize("late", [False, True], ids=["with it", "later"])
+@pytest.mark.parametrize(("late", "pause"), [(0.0, 0.0), (0.0, 0.06), (0.02, 0.06)])
 async def test_what_nobody_asked_for_is_not_taken_for_the_next_reply(
-    size: int, late: bool, taken: list[int]
+    size: int, late: float, pause: float, taken: list[direct._Rest]
 ) -> None:
+    unasked = REPLY.replace(b"A", b"B")[:size]
+
     async def handle(reader: StreamReader, writer: StreamWriter) -> None:
         while True:
             await read_request(reader)
-            await in_halves(writer)
+            await in_halves(writer, REPLY if late else REPLY + unasked)
             if late:
-                await asyncio.sleep(0.02)
-            writer.write(REPLY.replace(b"A", b"B")[:size])
+                await asyncio.sleep(late)
+                writer.write(unasked)
 
     async with asking(handle) as session:
-        for _ in range(3):
+        for _ in range(4):
             generation = await session.generate("a cat")
             assert (generation.image.data, generation.attempts) == (PICTURE, 1)
-            await asyncio.sleep(0.06)
-    assert len(taken) == 3
+            if pause:  # else the next request goes out within the same turn of the loop
+                await asyncio.sleep(pause)
+    assert len(taken) == 4
 
 
 @pytest.mark.filterwarnings("ignore:Sending a large body")  # a smaller one the system takes whole
-async def test_a_reply_that_comes_while_the_request_still_goes_up_is_that_reply(taken: list[int]) -> None:
+async def test_a_reply_that_comes_while_the_request_still_goes_up_is_that_reply(
+    taken: list[direct._Rest],
+) -> None:
     lines = 0
 
     async def handle(reader: StreamReader, writer: StreamWriter) -> None:

@@ -60,50 +60,66 @@ async def read_directly(
     if connection is None or "Content-Encoding" in response.headers:
         return False
     transport, usual = connection.transport, connection.protocol
-    if transport is None or usual is None:
+    if transport is None or usual is None or transport.is_closing():  # who hears of its end is settled
         return False
-    body = memory.take(expected)
+    body = memory.take(expected + 1)
     body[: len(first)] = first
+    room = memoryview(body)[len(first) : expected + 1]
     # Where this ends in another way, the line may still write into the block.
-    await _Rest(transport, usual, content, memoryview(body)[len(first) : expected]).over
+    await _Rest(transport, usual, content, room).over
     feed(body, expected)
     memory.give_back(body)
     return True
 
 
 class _Rest(asyncio.BufferedProtocol):
-    """Stands in for `usual`, aiohttp's protocol, until the rest of a body is there or the line is lost."""
+    """Stands in for `usual`, aiohttp's protocol, until the rest of a body is there or the line is lost.
+
+    `room` is for the rest and one byte more: what nobody asked for has to be seen before the line is used
+    again, or it would be taken for the next reply.
+    """
 
     def __init__(
         self,
         transport: asyncio.Transport,
         usual: ResponseHandler,
         content: aiohttp.StreamReader,
-        rest: memoryview,
+        room: memoryview,
     ) -> None:
         self._transport = transport
         self._usual = usual
         self._content = content
-        self._rest = rest
+        self._room = room
+        self._left = len(room) - 1
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         transport.set_protocol(self)
 
     def get_buffer(self, sizehint: int) -> memoryview:
-        return self._rest[:READ_AT_ONCE]  # and nothing of what follows the body
+        # The end is read with what may follow it. Never empty: some loops ask once more after that.
+        return self._room[:READ_AT_ONCE] if self._left > READ_AT_ONCE else self._room
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._rest = self._rest[nbytes:]
-        if not self._rest and not self.over.done():
-            self._transport.set_protocol(self._usual)
-            self._usual.set_response_params()  # the parser that it has waits for more of this body
-            self._content.feed_eof()
-            self.over.set_result(None)
+        if self.over.done():  # who waited has left, or has all of it
+            return
+        self._left -= nbytes
+        if self._left > 0:
+            self._room = self._room[nbytes:]
+            return
+        self._room = memoryview(bytearray(1))
+        self._transport.set_protocol(self._usual)
+        if self._left < 0:
+            self._usual.force_close()
+        self._usual.set_response_params()  # the parser that it has waits for more of this body
+        self._content.feed_eof()
+        self.over.set_result(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._room = memoryview(b"")  # aiohttp keeps an error whose traceback comes by here
         self._usual.connection_lost(exc)
         if not self.over.done():
-            left = len(self._rest)
-            lost = aiohttp.ClientPayloadError(f"the line was cut {left} bytes before the end of the reply")
+            lost = aiohttp.ClientPayloadError(
+                f"the line was cut {self._left} bytes before the end of the reply"
+            )
             lost.__cause__ = exc
             self.over.set_exception(lost)
 
