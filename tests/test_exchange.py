@@ -9,7 +9,6 @@ import json
 import os
 import socket
 import ssl
-import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
@@ -22,7 +21,7 @@ import trustme
 from aiohttp import web
 from conftest import KEY
 from pydantic import SecretStr
-from service import GOOD, JPEG, Service, raw_serving, read_request, reply, serving
+from service import GOOD, JPEG, Service, raw_serving, read_request, reply, send_reset, serving
 
 from asi_image_async import Done, Failed, ImageRequest, ImageSession, MemorySink, RetryPolicy
 from asi_image_async.brake import Brake, Stopped
@@ -72,9 +71,7 @@ async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await writer.drain()
     await asyncio.sleep(0.01)  # what was written is to arrive before the reset does
-    sock = writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
+    send_reset(writer)
 
 
 async def stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -6,13 +6,12 @@ import asyncio
 import contextlib
 import json
 import socket
-import struct
 from asyncio import StreamReader, StreamWriter
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from service import read_request
+from service import read_request, send_reset
 from yarl import URL
 
 from asi_image_async.emulator import Emulator, emulator
@@ -250,9 +249,7 @@ async def _act(passage: Passage, reader: StreamReader, writer: StreamWriter) -> 
         case Act.CUT:
             writer.close()
         case Act.RESET:
-            linger = struct.pack("ii", 1, 0)
-            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-            writer.transport.abort()
+            send_reset(writer)
         case Act.STALL:
             async with asyncio.timeout(_ENOUGH):
                 await reader.read()  # until the client has enough of it

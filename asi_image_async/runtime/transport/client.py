@@ -23,10 +23,10 @@ from ...errors import (
     ConfigurationError,
 )
 from .broken import OF_THE_LINE, as_api_error, forget_key
-from .direct import Memory
+from .direct import Feed, Memory
 from .links import Links
 from .pool import pool, user_agent
-from .reading import UNTIMED, Feed, read_some, read_within
+from .reading import UNTIMED, read_some, read_within
 
 __all__ = ["Response", "Transport"]
 

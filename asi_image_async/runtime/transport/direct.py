@@ -16,7 +16,10 @@ from aiohttp.client_proto import ResponseHandler
 
 from .pool import READ_AT_ONCE
 
-__all__ = ["Memory", "read_directly"]
+__all__ = ["Feed", "Memory", "read_directly"]
+
+# Takes a piece, and how many of its bytes count; its memory is used again.
+Feed = Callable[[bytes | bytearray, int], object]
 
 _MOST = 8 * 2**20  # bytes of a body; more comes piece by piece
 _MOST_KEPT = 16  # blocks of memory
@@ -47,7 +50,7 @@ async def read_directly(
     first: bytes,
     expected: int,
     memory: Memory,
-    feed: Callable[[bytearray, int], object],
+    feed: Feed,
 ) -> bool:
     """Feed a body of `expected` bytes at once, if it comes as it is; `first` is what has been read of it.
 

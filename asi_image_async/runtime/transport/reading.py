@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import aiohttp
 
 from ...errors import InvalidResponseError
-from .direct import Memory, read_directly
+from .direct import Feed, Memory, read_directly
 
-__all__ = ["UNTIMED", "Feed", "read_some", "read_within"]
+__all__ = ["UNTIMED", "read_some", "read_within"]
 
-# Takes a piece, and how many of its bytes count; its memory is used again.
-Feed = Callable[[bytes | bytearray, int], object]
 UNTIMED = aiohttp.ClientTimeout()  # `deadline.Deadlines` sees to it
 _ERROR_BODY_BYTES = 64 * 2**10
 
