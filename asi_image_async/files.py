@@ -29,8 +29,7 @@ class Draft:
         try:
             self._file.writelines([data] if isinstance(data, bytes) else data)
             self._file.flush()
-            if hasattr(os, "posix_fadvise"):  # on Linux the disk begins with it now
-                os.posix_fadvise(self._file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            _leave_memory(self._file)
         except BaseException:
             self.discard()
             raise
@@ -39,6 +38,7 @@ class Draft:
         """Wait until the bytes would survive a power cut."""
         with self._file:
             os.fsync(self._file.fileno())
+            _leave_memory(self._file)
 
     def take_name(self, path: str | Path) -> None:
         """Be `path` from one moment to the next; that this survives a power cut takes `sync_directory`."""
@@ -89,6 +89,16 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException:
         place.unlink(missing_ok=True)
         raise
+
+
+def _leave_memory(file: IO[bytes]) -> None:
+    """What is on the disk leaves the page cache, and the disk begins with what is not; on Linux.
+
+    So a million pictures push nothing of other programs out of it, and the same pages are used again: in a
+    virtual machine, whose host has to find new ones, that is twice as fast.
+    """
+    if hasattr(os, "posix_fadvise"):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _new_file(directory: Path) -> IO[bytes]:

@@ -26,6 +26,16 @@ def test_a_file_is_written_and_replaced_and_nothing_else_is_left(tmp_path: Path)
         assert os.listdir(tmp_path) == ["fox.jpg"]
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="not on this system")
+def test_what_is_on_the_disk_leaves_the_page_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    for step in ("posix_fadvise", "fsync"):
+        real = getattr(os, step)
+        monkeypatch.setattr(os, step, lambda *given, step=step, real=real: steps.append(step) or real(*given))
+    write_whole(tmp_path / "fox.jpg", NEW)
+    assert steps == ["posix_fadvise", "fsync", "posix_fadvise"]
+
+
 def test_when_the_disk_is_full_the_old_file_stays_and_no_part_of_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "fox.jpg"
     write_whole(path, OLD)
