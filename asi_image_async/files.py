@@ -98,7 +98,8 @@ def _leave_memory(file: IO[bytes]) -> None:
     virtual machine, whose host has to find new ones, that is twice as fast.
     """
     if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        with suppress(OSError):  # it is advice: a small kernel does without
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _new_file(directory: Path) -> IO[bytes]:

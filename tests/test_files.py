@@ -36,6 +36,16 @@ def test_what_is_on_the_disk_leaves_the_page_cache(tmp_path: Path, monkeypatch: 
     assert steps == ["posix_fadvise", "fsync", "posix_fadvise"]
 
 
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="not on this system")
+def test_a_kernel_that_takes_no_advice_costs_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(os, "posix_fadvise", refuse)
+    write_whole(tmp_path / "fox.jpg", NEW)
+    assert (tmp_path / "fox.jpg").read_bytes() == NEW
+
+
 def test_when_the_disk_is_full_the_old_file_stays_and_no_part_of_the_new_one(tmp_path: Path) -> None:
     path = tmp_path / "fox.jpg"
     write_whole(path, OLD)
