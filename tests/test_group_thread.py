@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
+import sys
 import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -163,3 +165,42 @@ async def test_a_group_that_fails_whole_fails_each_and_the_next_is_done() -> Non
             await thread.do(0)
         assert await thread.do(5) == 2
     await thread.close()
+
+
+@contextmanager
+def scheduled() -> Iterator[Callable[[Sequence[int]], list[int]]]:
+    """Answers with the rule by which its thread gets a processor."""
+    yield lambda jobs: [os.sched_getscheduler(0) for _ in jobs]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such rule")
+async def test_on_linux_it_takes_the_processor_from_nobody_and_leaves_the_loop_as_it_was() -> None:
+    before = os.sched_getscheduler(0)
+    thread = GroupThread(scheduled, "scheduled")
+    await thread.open()
+    assert await thread.do(0) == os.SCHED_BATCH
+    assert os.sched_getscheduler(0) == before
+    await thread.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such rule")
+async def test_it_works_where_a_system_does_not_let_it_stand_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*given: object) -> None:
+        raise PermissionError("by a sandbox")
+
+    monkeypatch.setattr(os, "sched_setscheduler", refuse)
+    thread = GroupThread(scheduled, "scheduled")
+    await thread.open()
+    assert await thread.do(0) == os.SCHED_OTHER
+    await thread.close()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such rule")
+async def test_a_rule_of_the_users_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_to: list[object] = []
+    monkeypatch.setattr(os, "sched_getscheduler", lambda pid: os.SCHED_IDLE)
+    monkeypatch.setattr(os, "sched_setscheduler", lambda *given: set_to.append(given))
+    thread = GroupThread(scheduled, "scheduled")
+    await thread.open()
+    await thread.close()
+    assert not set_to
