@@ -139,13 +139,9 @@ def _job(entry: Entry, payload: Payload, address: str, folder: Path) -> Job:
 
 
 def _summed(measured: Sequence[Mapping[str, float]]) -> Line:
-    """Figure by figure the median, and how far the lowest and the highest are."""
-    line: Line = {name: statistics.median(each[name] for each in measured) for name in measured[0]}
-    spread = {
-        name: [min(each[name] for each in measured), max(each[name] for each in measured)]
-        for name in measured[0]
-    }
-    return line | {"spread": spread}
+    """Figure by figure the median; `rounds` has all of them."""
+    rounds = {name: [each[name] for each in measured] for name in measured[0]}
+    return {name: statistics.median(values) for name, values in rounds.items()} | {"rounds": rounds}
 
 
 def _starts() -> dict[str, Line]:
@@ -172,8 +168,8 @@ def _print(row: str, lines: Mapping[str, Line]) -> None:
         if "missing" in line:
             table.append([label, line["missing"]])
             continue
-        low, high = line["spread"]["cpu_ms"]
-        table.append([label, *(line[name] for name in names), f"{show(low)}-{show(high)}"])
+        took = line["rounds"]["cpu_ms"]
+        table.append([label, *(line[name] for name in names), f"{show(min(took))}-{show(max(took))}"])
     print_table(row, ["", *(_FIGURES[name] for name in names), "CPU ms, spread"], table)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 Found = Mapping[str, Mapping[str, Mapping[str, Any]]]  # table, line, figure
@@ -29,7 +30,13 @@ class Promise:
 
 
 def _ratio(table: str, line: str, over: str, figure: str = "cpu_ms") -> Callable[[Found], float]:
-    return lambda found: found[table][f"ours: {line}"][figure] / found[table][over][figure]
+    """The median of the rounds' own: a shared machine is quick in one minute and slow in the next."""
+
+    def ratio(found: Found) -> float:
+        ours, theirs = (found[table][each]["rounds"][figure] for each in (f"ours: {line}", over))
+        return median(our / their for our, their in zip(ours, theirs, strict=True))
+
+    return ratio
 
 
 def _value(table: str, line: str, figure: str) -> Callable[[Found], float]:
