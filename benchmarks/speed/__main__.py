@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -19,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..tables import machine, print_machine, print_promises, print_table, show
+from ..tables import machine, medians, print_machine, print_promises, print_table, show
 from .contenders import Job
 from .plot import draw
 from .promises import PROMISES
@@ -140,8 +139,7 @@ def _job(entry: Entry, payload: Payload, address: str, folder: Path) -> Job:
 
 def _summed(measured: Sequence[Mapping[str, float]]) -> Line:
     """Figure by figure the median; `rounds` has all of them."""
-    rounds = {name: [each[name] for each in measured] for name in measured[0]}
-    return {name: statistics.median(values) for name, values in rounds.items()} | {"rounds": rounds}
+    return medians(measured) | {"rounds": {name: [each[name] for each in measured] for name in measured[0]}}
 
 
 def _starts() -> dict[str, Line]:
