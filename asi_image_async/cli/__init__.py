@@ -19,9 +19,12 @@ _EXTRA = ("typer", "rich")
 def main() -> None:
     """Run the command line that the process was started with; ends in SystemExit with its status."""
     _fill_closed_streams()
+    # In an import KeyboardInterrupt can be lost, or come out as an error of another name. There is nothing to
+    # finish until a command's work begins, so up to there Ctrl-C ends the process as the system does it.
+    _ctrl_c_kills()
     try:
         _app()(prog_name="asi-image")
-    except KeyboardInterrupt:  # where no command has begun
+    except KeyboardInterrupt:  # at the very end of a command
         raise SystemExit(130) from None
     except OSError as error:  # of the help, and of a usage error
         from .outlets import discard
@@ -29,8 +32,12 @@ def main() -> None:
         discard(1)
         raise SystemExit(f"error: cannot write to standard output: {error.strerror}") from None
     finally:
-        if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:  # from here on it would only be a traceback
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _ctrl_c_kills()  # from here on it would only be a traceback
+
+
+def _ctrl_c_kills() -> None:
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _app() -> Callable[..., None]:

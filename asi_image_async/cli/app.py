@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from .frame import app, command
+from .frame import Work, app, command
 from .options import BaseUrl, Emulate, Json, Model, Retries, Size, Timeout
 
 __all__ = ["app"]
@@ -31,14 +32,15 @@ def generate(
     timeout: Timeout = 120.0,
     retries: Retries = 3,
     emulate: Emulate = False,
-) -> int:
+) -> Work:
     """Ask for one picture, and print the path of its file."""
     from .generate import GenerateOptions
     from .generate import generate as run
     from .service import ServiceOptions
 
     service = ServiceOptions(base_url=base_url, timeout=timeout, retries=retries, emulate=emulate)
-    return run(GenerateOptions(prompt=prompt, output=output, size=size, model=model, service=service))
+    options = GenerateOptions(prompt=prompt, output=output, size=size, model=model, service=service)
+    return partial(run, options)
 
 
 @command
@@ -120,7 +122,7 @@ def batch(
     emulate: Emulate = False,
     json: Json = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only what went wrong.")] = False,
-) -> int:
+) -> Work:
     """Turn a list of prompts into a folder of pictures.
 
     The same line again carries on where it stopped, and asks for nothing twice. Ctrl-C stops asking and
@@ -161,21 +163,21 @@ def batch(
         json=json,
         quiet=quiet,
     )
-    return run(options)
+    return partial(run, options)
 
 
 @command
 def status(
     dest: Annotated[str, typer.Argument(metavar="DEST", help="The folder of a batch.")],
     json: Json = False,
-) -> int:
+) -> Work:
     """Tell what is done, failed and left; while a batch goes on, too.
 
     Exit status: 0 all done, 1 something is missing, 2 no batch was run into this folder.
     """
     from .status import status as run
 
-    return run(dest, json=json)
+    return partial(run, dest, json=json)
 
 
 @command
@@ -192,7 +194,7 @@ def lint(
         typer.Option("--strict", help="Fail where one is poor, too long, or the same as another, or nearly."),
     ] = False,
     json: Json = False,
-) -> int:
+) -> Work:
     """Apply the documentation's advice to a list of prompts.
 
     Be specific, be descriptive, name the perspective, add context: a prompt has 25 points for each that its
@@ -202,7 +204,7 @@ def lint(
     """
     from .lint import lint as run
 
-    return run(prompts, strict=strict, json=json)
+    return partial(run, prompts, strict=strict, json=json)
 
 
 @command
@@ -221,14 +223,14 @@ def gallery(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Where --watch listens; 0 is any free port.")
     ] = 0,
-) -> int:
+) -> Work:
     """Make one page to look through the pictures.
 
     It needs no server and no network. Prints its path.
     """
     from .gallery import gallery as run
 
-    return run(dest, output, watch=watch, port=port)
+    return partial(run, dest, output, watch=watch, port=port)
 
 
 @command
@@ -241,21 +243,21 @@ def export(
         ),
     ],
     to: Annotated[str, typer.Option("--to", metavar="FORM", help="webdataset, parquet or csv.")],
-) -> int:
+) -> Work:
     """Write pictures and prompts as training tools read them.
 
     The pictures go out byte for byte, with all that is known of each. Prints the paths of what was written.
     """
     from .export import export as run
 
-    return run(dest, path, to=to)
+    return partial(run, dest, path, to=to)
 
 
 @command
 def inspect(
     file: Annotated[str, typer.Argument(metavar="FILE", help="A picture of a batch with --recipe.")],
     json: Json = False,
-) -> int:
+) -> Work:
     """Print the request that a picture was made for.
 
     It is found in the picture, or in the file beside it.
@@ -264,7 +266,7 @@ def inspect(
     """
     from .inspect import inspect as run
 
-    return run(file, json=json)
+    return partial(run, file, json=json)
 
 
 @command
@@ -282,8 +284,8 @@ def emulate(
         str, typer.Option(help="The shape of its replies: A, B, C, or one of D to G, such as E-link.")
     ] = "A",
     key: Annotated[str | None, typer.Option(help="The only key to accept.", show_default="any")] = None,
-) -> int:
+) -> Work:
     """Run the service on your own machine, until Ctrl-C."""
     from .emulate import emulate as run
 
-    return run(host=host, port=port, latency=latency, rates=tuple(rate or ()), shape=shape, key=key)
+    return partial(run, host=host, port=port, latency=latency, rates=tuple(rate or ()), shape=shape, key=key)

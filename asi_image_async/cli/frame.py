@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import wraps
-from typing import Annotated, Any, ParamSpec
+from typing import Annotated, Any, ParamSpec, TypeAlias
 
 import typer
 from typer.core import TyperGroup
 
-__all__ = ["app", "command"]
+__all__ = ["Work", "app", "command"]
 
 P = ParamSpec("P")
+Work: TypeAlias = Callable[[], int]
 
 
 @contextmanager
@@ -54,14 +56,23 @@ app = typer.Typer(
 )
 
 
-def command(function: Callable[P, int]) -> Callable[P, None]:
-    """Register a function that returns an exit status; whatever it raises is told in a line or two."""
+def command(function: Callable[P, Work]) -> Callable[P, None]:
+    """Register a function that imports what a command needs, and gives its work, which returns a status.
+
+    Whatever either raises is told in a line or two. Ctrl-C is the command's own from its work on.
+    """
 
     @wraps(function)
     def ending(*args: P.args, **kwargs: P.kwargs) -> None:
         from .exits import guarded
 
-        raise typer.Exit(guarded(lambda: function(*args, **kwargs)))
+        def begin() -> int:
+            work = function(*args, **kwargs)
+            if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+            return work()
+
+        raise typer.Exit(guarded(begin))
 
     return app.command()(ending)
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import re
 import signal
 import sys
 import time
@@ -32,10 +31,6 @@ LANES = 2
 TRIES = scaled(3, 30)  # in each lane
 COUNT = scaled(60, 320)
 INTERRUPTED = (128 + signal.SIGINT, -signal.SIGINT)  # the latter where Python was ending: 130 for a shell
-# In the middle of an import it may be a callback of Python's that is interrupted, and cannot raise that.
-IN_AN_IMPORT = re.compile(
-    r"Exception ignored in: <function _get_module_lock.*?\nKeyboardInterrupt: \n", re.DOTALL
-)
 WIDTH = 4
 # What comes before is Python's own beginning.
 STARTED = "our code is reached"
@@ -104,7 +99,7 @@ class Lane:
 
     def _note(self, ended: Ended) -> None:
         assert ended.status in (0, *INTERRUPTED), ended
-        assert "Traceback" not in IN_AN_IMPORT.sub("", ended.err), ended.err
+        assert "Traceback" not in ended.err, ended.err
         if ended.out:
             self.stopped += ended.json["interrupted"]
             self.unknown += ended.json["unknown"]
@@ -165,6 +160,15 @@ def test_ctrl_c_during_the_closing_summary_is_quiet_and_the_report_is_told(
         assert ended.status in (0, *INTERRUPTED), ended
         assert ended.json["succeeded"] == 1
         assert "Traceback" not in ended.err, ended.err
+
+
+def test_ctrl_c_in_the_middle_of_an_import_is_quiet(start: Start) -> None:
+    Path("prompts.txt").write_text("a fox")
+    code = "import functools, os, signal; from asi_image_async.cli import main; "
+    # What is raised there comes out as a RuntimeError up to Python 3.11.
+    code += "functools.cached_property.__set_name__ = lambda *_: os.kill(os.getpid(), signal.SIGINT); main()"
+    ended = start("lint", "prompts.txt", program=(sys.executable, "-c", code)).end()
+    assert (ended.status, ended.err) == (-signal.SIGINT, "")
 
 
 def test_ctrl_c_while_python_ends_is_quiet(start: Start) -> None:
