@@ -28,7 +28,7 @@ BIN = ENVIRONMENT / ("Scripts" if os.name == "nt" else "bin")
 RUNNERS = ("blockbuster", "hypothesis", "pytest", "pytest-timeout", "pytest-xdist", "trustme")
 
 
-def run(*command: str | Path, cwd: Path = ROOT, **environment: str) -> None:
+def run(*command: str | Path | int, cwd: Path = ROOT, **environment: str) -> None:
     print("$", *(str(part).removeprefix(f"{BIN}{os.sep}") for part in command), flush=True)
     subprocess.run([*map(str, command)], cwd=cwd, check=True, env=os.environ | environment)
 
@@ -39,6 +39,7 @@ def install(scratch: Path) -> None:
     if not BIN.exists():
         venv.create(ENVIRONMENT, with_pip=True)
     pip = (BIN / "python", "-m", "pip", "--quiet", "--disable-pip-version-check")
+    put = (*pip, "install", "--no-compile")  # most of it is never imported
     run(*pip, "wheel", "--no-deps", "--wheel-dir", scratch, ROOT)
     wheel = next(scratch.glob("*.whl"))
     if LEAST:
@@ -46,10 +47,10 @@ def install(scratch: Path) -> None:
         needed = sum((extras[name] for name in extras if name != "all"), project["project"]["dependencies"])
         constraints = scratch / "least.txt"
         constraints.write_text("\n".join(each.replace(">=", "==", 1) for each in needed), encoding="utf-8")
-        run(*pip, "install", f"{wheel}[all]", *RUNNERS, "--constraint", constraints)
+        run(*put, f"{wheel}[all]", *RUNNERS, "--constraint", constraints)
     else:
-        run(*pip, "install", f"{wheel}[all]", *project["dependency-groups"]["dev"])
-    run(*pip, "install", "--no-deps", "--force-reinstall", wheel)
+        run(*put, f"{wheel}[all]", *project["dependency-groups"]["dev"])
+    run(*put, "--no-deps", "--force-reinstall", wheel)
 
 
 def look() -> None:
@@ -66,7 +67,8 @@ def test(scratch: Path, arguments: list[str]) -> None:
     for name in ("pyproject.toml", "README.md", "examples"):
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, scratch / name)
-    pytest = ("-m", "pytest", "-n", "auto", "--dist", "worksteal", *arguments)
+    workers = (os.cpu_count() or 1) + 1  # as many tests wait for a program or for a limit
+    pytest = ("-m", "pytest", "-n", workers, "--dist", "worksteal", *arguments)
     if LEAST or LONG:  # to count lines takes half as long again
         run(BIN / "python", *pytest, cwd=scratch, PYTHONPATH="")
         return

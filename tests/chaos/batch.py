@@ -6,12 +6,14 @@ import asyncio
 import io
 import json
 import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from PIL import Image
 
@@ -44,13 +46,16 @@ class Batch:
     limits: Mapping[str, int] = field(default_factory=dict)
     before: Sequence[str] = ()
 
+    @property
+    def settings(self) -> bytes:
+        """In one line."""
+        return json.dumps(asdict(self), default=str).encode()
+
     async def start(self) -> Process:
         """Start it, to be killed or waited for."""
-        process = await asyncio.create_subprocess_exec(
-            *self.before, sys.executable, CHILD, stdin=PIPE, stdout=PIPE, env=_unmeasured()
-        )
+        process = await _child(*self.before, sys.executable, CHILD)
         assert process.stdin is not None
-        process.stdin.write(json.dumps(asdict(self), default=str).encode())
+        process.stdin.write(self.settings)
         process.stdin.close()
         return process
 
@@ -69,9 +74,51 @@ class Batch:
         return report
 
 
-def _unmeasured() -> dict[str, str]:
-    """The environment without what has its coverage measured: a batch is to be as quick as it is."""
-    return {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+async def _child(*command: str | Path) -> Process:
+    """A process whose coverage is not measured: a batch is to be as quick as it is."""
+    unmeasured = {name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_")}
+    return await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, env=unmeasured)
+
+
+class Forked:
+    """A batch that was forked; as much of a Process as is needed to kill it."""
+
+    def __init__(self, number: int, end: Awaitable[bytes]) -> None:
+        self._number = number
+        self._end = asyncio.ensure_future(end)
+
+    @property
+    def returncode(self) -> int | None:
+        """How it ended; None before that."""
+        return int(json.loads(self._end.result())[0]) if self._end.done() else None
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self._number, signal.SIGKILL)
+
+    async def wait(self) -> None:
+        """Until it has ended."""
+        await self._end
+
+
+class Forking:
+    """Starts batches from one process, which has imported what they need: half a second less for each."""
+
+    async def __aenter__(self) -> Self:
+        self._process = await _child(sys.executable, CHILD, "--forking")
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        self._process.kill()
+        await self._process.wait()
+
+    async def start(self, batch: Batch) -> Forked:
+        """Start one; the one before has ended."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(batch.settings + b"\n")
+        number = int(await self._process.stdout.readline())
+        return Forked(number, self._process.stdout.readline())
 
 
 def journal_of(out: Path) -> Path:

@@ -89,7 +89,8 @@ async def test_a_proxy_that_is_killed_leaves_unknown_what_was_on_its_lines_and_n
             await by.proxy.end(signal.SIGKILL)
 
         first = await amid(by.batch, kill_it_halfway())
-        assert 1 <= first["unknown"] <= by.batch.width * 2
+        # Without a tunnel those are among them whose line it hung up on before (see Way.again).
+        assert 1 <= first["unknown"] <= by.batch.width * (2 if tls else 4)
         assert first["failed"] == len(PROMPTS) - first["succeeded"] - first["unknown"] > 0
         assert "Cannot connect to host 127.0.0.1" in first["failures"][-1]
         await by.proxy.start()

@@ -6,7 +6,6 @@ import asyncio
 import random
 import signal
 import sys
-from asyncio.subprocess import Process
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from chaos.batch import Batch, everything_agrees, journal_of, whole_pictures
+from chaos.batch import Batch, Forked, Forking, everything_agrees, journal_of, whole_pictures
 from chaos.scale import Figures, scaled
 from service import JPEG, Service, reply
 
@@ -42,21 +41,22 @@ class Killer:
 
     service: Service
     batch: Batch
+    forking: Forking
     chance: random.Random
     kills: int = 0
     done: int = 0
     bought_again: int = 0  # what an earlier run had written down, or twice in one run: never to be
     most_in_flight: int = 0
 
-    async def kill(self, moment: Callable[[Process], Awaitable[None]]) -> None:
+    async def kill(self, moment: Callable[[Forked], Awaitable[None]]) -> None:
         """One start and a kill at that moment, then a look at what is left."""
         before = len(self.service.bodies)
-        process = await self.batch.start()
+        process = await self.forking.start(self.batch)
         async with asyncio.timeout(20):
             await moment(process)
         if process.returncode is None:
-            process.send_signal(signal.SIGKILL)
-        await process.communicate()
+            process.kill()
+        await process.wait()
         self.kills += process.returncode == -signal.SIGKILL
         async with asyncio.timeout(5):
             while self.service.in_flight:  # what the dead process sent is read to its end
@@ -81,11 +81,11 @@ class Killer:
         self.most_in_flight = max(self.most_in_flight, len(different) - finished)
         self.done = done
 
-    async def while_it_begins(self, process: Process) -> None:
+    async def while_it_begins(self, process: Forked) -> None:
         """Before its first line, or up to its first requests."""
-        await asyncio.sleep(self.chance.uniform(0, 0.6))
+        await asyncio.sleep(self.chance.uniform(0, 0.1))
 
-    async def while_it_makes_its_files(self, process: Process, longest: float = 0.02) -> None:
+    async def while_it_makes_its_files(self, process: Forked, longest: float = 0.02) -> None:
         """Just after it took the lock: it makes or opens its journal, then the sink."""
         lock = Path(f"{journal_of(self.batch.out)}.lock")
         lock.unlink(missing_ok=True)
@@ -93,7 +93,7 @@ class Killer:
             await asyncio.sleep(0.001)
         await asyncio.sleep(self.chance.uniform(0, longest))
 
-    async def while_it_works(self, process: Process) -> None:
+    async def while_it_works(self, process: Forked) -> None:
         """After some requests, with others in every state from asked for to written down."""
         share = 2 * (len(PROMPTS) - self.done) // max(1, MIDDLE - self.kills)
         goal = len(self.service.bodies) + self.chance.randint(1, max(1, share))
@@ -101,7 +101,7 @@ class Killer:
             await asyncio.sleep(0.001)
         await asyncio.sleep(self.chance.uniform(0, 0.02))
 
-    async def while_it_ends(self, process: Process) -> None:
+    async def while_it_ends(self, process: Forked) -> None:
         """With all there already: it tidies up after the last kill, passes all over, and closes."""
         await self.while_it_makes_its_files(process, longest=0.15)
 
@@ -131,8 +131,9 @@ async def test_kill_9_at_any_moment_loses_nothing_that_was_finished(service: Ser
 
     service.answer = draw
     out = tmp_path / "out"
-    killer = Killer(service, Batch(service.base_url, out, PROMPTS, width=WIDTH), chance)
-    await kill_at_all_moments(killer)
+    async with Forking() as forking:
+        killer = Killer(service, Batch(service.base_url, out, PROMPTS, width=WIDTH), forking, chance)
+        await kill_at_all_moments(killer)
     assert killer.kills == KILLS
     assert killer.bought_again == 0
     assert killer.most_in_flight <= WIDTH
@@ -168,7 +169,7 @@ async def test_what_was_in_flight_at_a_kill_is_left_alone_where_that_was_said_an
         while len(service.bodies) < WIDTH:
             await asyncio.sleep(0.001)
     await asyncio.sleep(0.5)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     await process.communicate()
     killed, in_flight = True, set(service.prompts)
 
