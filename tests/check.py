@@ -30,7 +30,8 @@ RUNNERS = ("blockbuster", "hypothesis", "pytest", "pytest-timeout", "pytest-xdis
 
 def run(*command: str | Path | int, cwd: Path = ROOT, **environment: str) -> None:
     print("$", *(str(part).removeprefix(f"{BIN}{os.sep}") for part in command), flush=True)
-    subprocess.run([*map(str, command)], cwd=cwd, check=True, env=os.environ | environment)
+    environment = os.environ | {"PYTHONDONTWRITEBYTECODE": ""} | environment  # many tests start Python anew
+    subprocess.run([*map(str, command)], cwd=cwd, check=True, env=environment)
 
 
 def install(scratch: Path) -> None:
@@ -39,7 +40,7 @@ def install(scratch: Path) -> None:
     if not BIN.exists():
         venv.create(ENVIRONMENT, with_pip=True)
     pip = (BIN / "python", "-m", "pip", "--quiet", "--disable-pip-version-check")
-    put = (*pip, "install", "--no-compile")  # most of it is never imported
+    put = (*pip, "install", "--no-compile")  # most of it is never imported, and the rest is compiled then
     run(*pip, "wheel", "--no-deps", "--wheel-dir", scratch, ROOT)
     wheel = next(scratch.glob("*.whl"))
     if LEAST:

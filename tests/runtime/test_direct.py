@@ -26,6 +26,7 @@ from service import raw_serving, read_request, send_reset
 
 from asi_image_async import ImageSession
 from asi_image_async.errors import APIConnectionError, APITimeoutError
+from asi_image_async.events import Event, RequestSucceeded
 from asi_image_async.runtime.transport import direct
 
 pytestmark = pytest.mark.anyio
@@ -158,6 +159,71 @@ async def test_of_many_at_once_and_of_every_size_each_is_its_own(taken: list[dir
             generations = await session.gather([*pictures, *pictures])
             assert [each.image.data for each in generations] == [*pictures.values()] * 2
     assert len(taken) == 4 * (len(pictures) - 1)
+
+
+def all_at_once(many: int) -> Handle:
+    """So many replies are held back before their last byte, and end in one turn of the loop."""
+    held: list[StreamWriter] = []
+
+    async def handle(reader: StreamReader, writer: StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(REPLY[:-1])
+        await writer.drain()
+        held.append(writer)
+        if len(held) == many:
+            await asyncio.sleep(0.2)  # until the clients have read so far
+            for each in held:
+                each.write(REPLY[-1:])
+        await asyncio.sleep(5)
+
+    return handle
+
+
+async def test_of_large_replies_that_end_together_each_is_decoded_in_a_turn_of_its_own() -> None:
+    loop = asyncio.get_running_loop()
+    turn, decoded = 0, []
+
+    def count() -> None:
+        nonlocal turn
+        turn += 1
+        if len(decoded) < 6:
+            loop.call_soon(count)
+
+    def note(event: Event) -> None:
+        if isinstance(event, RequestSucceeded):
+            decoded.append(turn)
+
+    async with asking(all_at_once(6), observer=note) as session:
+        loop.call_soon(count)
+        generations = await session.gather(["a cat"] * 6)
+    assert [each.image.data for each in generations] == [PICTURE] * 6
+    assert len(set(decoded)) == 6
+    assert max(decoded) - min(decoded) < 20  # one after another, and not when something else comes
+
+
+async def test_what_waits_for_its_turn_when_a_session_is_left_is_taken_all_the_same() -> None:
+    first = asyncio.Event()
+
+    def note(event: Event) -> None:
+        if isinstance(event, RequestSucceeded):
+            first.set()
+
+    async with asking(all_at_once(6), observer=note) as session:
+        asked = [asyncio.create_task(session.generate("a cat")) for _ in range(6)]
+        await first.wait()
+    assert [(await each).image.data for each in asked] == [PICTURE] * 6
+
+
+async def test_who_is_cancelled_while_it_waits_for_its_turn_holds_up_nobody() -> None:
+    def note(event: Event) -> None:
+        if isinstance(event, RequestSucceeded):
+            asked[3].cancel()
+
+    async with asking(all_at_once(6), observer=note) as session:
+        asked = [asyncio.create_task(session.generate("a cat")) for _ in range(6)]
+        given = await asyncio.wait_for(asyncio.gather(*asked, return_exceptions=True), 5)
+    assert isinstance(given.pop(3), asyncio.CancelledError)
+    assert [each.image.data for each in given] == [PICTURE] * 5
 
 
 async def test_over_tls_and_by_a_session_of_ones_own_it_is_the_same_picture(

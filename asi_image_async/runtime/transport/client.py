@@ -119,8 +119,9 @@ class Transport:
             await self._own.close()
         await self._links.close()
         if self._own is not None:
-            await asyncio.sleep(0)  # who has all of a reply takes it
-            self._deadlines.expire()  # and who has a part would wait for the rest, which nobody brings now
+            await asyncio.sleep(0)
+            await self._memory.turns.take(0)  # who has all of a reply takes it first
+            self._deadlines.expire()  # who has a part would wait for the rest, which nobody brings now
 
     def check(self) -> aiohttp.ClientSession:
         """The client that requests go through; raises ConfigurationError where it is closed."""

@@ -9,6 +9,7 @@ The line itself stays aiohttp's.
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable
 
 import aiohttp
@@ -24,6 +25,7 @@ Feed = Callable[[bytes | bytearray, int], object]
 _MOST = 8 * 2**20  # bytes of a body; more comes piece by piece
 _MOST_KEPT = 16  # blocks of memory
 _STEP = 256 * 2**10  # bytes: pictures of about one size need one size of blocks
+_IN_A_TURN = 512 * 2**10  # bytes: all that is there, decoded in one turn of the loop, may be a stall of it
 
 
 class Memory:
@@ -31,6 +33,7 @@ class Memory:
 
     def __init__(self) -> None:
         self._free: list[bytearray] = []
+        self.turns = _Turns()
 
     def take(self, size: int) -> bytearray:
         """A block of at least that size."""
@@ -43,6 +46,40 @@ class Memory:
         """Say that nobody reads it, and nothing is read into it, any longer."""
         if len(self._free) < _MOST_KEPT:
             self._free.append(block)
+
+
+class _Turns:
+    """When a body is decoded: once a turn of the loop has had enough of them, the others wait for the next.
+
+    So the app is not held up by all of them. And fewer objects are there at a time, so Python looks for
+    garbage a seventh as often.
+    """
+
+    def __init__(self) -> None:
+        self._used = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    async def take(self, size: int) -> None:
+        """Wait for a turn with room for so many bytes; first come, first served."""
+        if self._waiting or self._used >= _IN_A_TURN:
+            turn = asyncio.get_running_loop().create_future()
+            self._waiting.append((size, turn))
+            await turn
+        else:
+            self._use(size)
+
+    def _use(self, size: int) -> None:
+        if not self._used:
+            asyncio.get_running_loop().call_soon(self._begin)
+        self._used += size
+
+    def _begin(self) -> None:
+        self._used = 0
+        while self._waiting and self._used < _IN_A_TURN:
+            size, turn = self._waiting.popleft()
+            if not turn.done():  # else whoever waited has left
+                turn.set_result(None)
+                self._use(size)
 
 
 async def read_directly(
@@ -70,6 +107,7 @@ async def read_directly(
     room = memoryview(body)[len(first) : expected + 1]
     # Where this ends in another way, the line may still write into the block.
     await _Rest(transport, usual, content, room).over
+    await memory.turns.take(expected)
     feed(body, expected)
     memory.give_back(body)
     return True
