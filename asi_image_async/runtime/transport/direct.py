@@ -29,7 +29,10 @@ _IN_A_TURN = 512 * 2**10  # bytes: all that is there, decoded in one turn of the
 
 
 class Memory:
-    """Blocks that bodies are read into: to make a new one for each would be to fill it with zeros first."""
+    """Blocks that bodies are read into: to make a new one for each would be to fill it with zeros first.
+
+    `turns`: those in which the bodies are decoded.
+    """
 
     def __init__(self) -> None:
         self._free: list[bytearray] = []
@@ -52,7 +55,7 @@ class _Turns:
     """When a body is decoded: once a turn of the loop has had enough of them, the others wait for the next.
 
     So the app is not held up by all of them. And fewer objects are there at a time, so Python looks for
-    garbage a seventh as often.
+    garbage less often.
     """
 
     def __init__(self) -> None:
