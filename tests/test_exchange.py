@@ -428,7 +428,7 @@ async def test_a_status_is_that_error_whatever_becomes_of_its_body(
     maybe_billed: bool,
     cut: str,
 ) -> None:
-    monkeypatch.setattr("asi_image_async.core.pace._USUAL", (0.001,))
+    monkeypatch.setattr("asi_image_async.core.pace.refusals._USUAL", (0.001,))
     body = b'{"message": "so it is"}'
     missing = 0 if cut == "whole" else 20
     written = f"HTTP/1.1 {status}\r\nContent-Length: {len(body) + missing}\r\n\r\n".encode() + body

@@ -277,7 +277,7 @@ async def test_a_clock_that_was_set_back_makes_no_limit_run_free(service: Servic
 async def test_what_auto_learnt_is_kept_for_the_next_run(
     service: Service, journal: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asi_image_async.core.pace._USUAL", (0.2, 1.0, 60.0))
+    monkeypatch.setattr("asi_image_async.core.pace.refusals._USUAL", (0.2, 1.0, 60.0))
 
     async def answer(number: int, _: web.Request) -> web.StreamResponse:
         return reply({"message": "slow down"}, 429) if number == 5 else reply()
@@ -308,7 +308,7 @@ async def test_a_wait_longer_than_we_have_patience_for_stops_the_run_by_name(
 async def test_the_report_says_why_it_tried_again_and_how_long_it_waited(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asi_image_async.core.pace._USUAL", (0.001,))
+    monkeypatch.setattr("asi_image_async.core.pace.refusals._USUAL", (0.001,))
     service.says(
         lambda: reply({}, 503), lambda: reply({}, 429), lambda: reply({}, 503), lambda: reply({}, 500), reply
     )

@@ -206,7 +206,7 @@ async def test_what_is_refused_is_asked_once_and_has_its_name(
 async def test_what_was_refused_for_now_is_tried_again_with_the_same_idempotency_key(
     service: Service, status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("asi_image_async.core.pace._USUAL", (0.001,))
+    monkeypatch.setattr("asi_image_async.core.pace.refusals._USUAL", (0.001,))
     service.says(lambda: reply({"message": "busy"}, status, Retry_After="0"), reply)
     async with ImageSession(KEY, base_url=service.base_url, retry=QUICK) as session:
         generation = await session.generate("a cat")

@@ -1,19 +1,14 @@
-"""When the next request may go out: windows that are never over their number, and a pace that is learnt.
-
-Nothing here waits: the gate asks `opens_at`, waits, and tells what became of each request. Times are
-seconds on any clock that only goes forward.
-"""
+"""What refusals teach: how long to wait, how far apart requests go after that, and when to try for more."""
 
 from __future__ import annotations
 
-import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
-from ..policies import RateLimit
+from ...policies import RateLimit
+from .windows import Turn, Windows, margin
 
-__all__ = ["Pace", "Turn", "Windows", "margin"]
+__all__ = ["Pace"]
 
 # The windows that services count in: a second, ten, a minute. Beyond: how often to look again.
 _USUAL = (1.0, 10.0, 60.0, 300.0, 600.0)
@@ -27,63 +22,6 @@ _LONGEST_HOLD = 600.0
 _CHEAP_TRY = 1.02
 _BREATH = 0.05  # seconds: which of a burst is refused is not always the last to be let go
 _KEPT = 10_000  # of the turns of the past
-
-
-@dataclass(slots=True, eq=False)
-class Turn:
-    """One request: when it was let go, how long it had to wait for that, when it really left.
-
-    `sent` is None until that is known: a connection may have to be made first.
-    """
-
-    granted: float
-    waited: float = 0.0
-    sent: float | None = None
-    refused: bool = False
-
-
-def margin(per: float) -> float:
-    """Seconds added to a window: requests sent `per` apart may reach the server closer together."""
-    return min(0.5, 0.01 * per + 0.01)
-
-
-class Windows:
-    """Several limits held at once: no window of any of them ever holds more than its number.
-
-    A limit is used as early as it allows: its whole number at once, then each as an old one leaves
-    the window.
-    """
-
-    def __init__(self, limits: Iterable[RateLimit]) -> None:
-        self._windows: list[tuple[float, deque[Turn]]] = [
-            (limit.per, deque(maxlen=limit.n)) for limit in limits
-        ]
-
-    def opens_at(self, now: float, *, evenly: float = 0.0) -> float:
-        """The earliest time, not before `now`, at which one more request may go out.
-
-        `evenly`: in windows up to so many seconds requests go spaced, and half of the margin will do.
-        """
-        opens = now
-        for per, turns in self._windows:
-            if len(turns) == turns.maxlen:
-                # One that is still connecting leaves now at the earliest.
-                first = now if turns[0].sent is None else turns[0].sent
-                opens = max(opens, first + (per + margin(per) / (2 if per <= evenly else 1)))
-        return opens
-
-    def add(self, turn: Turn) -> None:
-        """One request is let go."""
-        for _, turns in self._windows:
-            turns.append(turn)
-
-    def recall(self, earlier: Iterable[Turn]) -> None:
-        """Requests of the past, which may be older than those that are known, are put in their place."""
-        earlier = list(earlier)
-        for _, turns in self._windows:
-            both = sorted([*turns, *earlier], key=lambda turn: math.inf if turn.sent is None else turn.sent)
-            turns.clear()
-            turns.extend(both)
 
 
 class Pace:
