@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+
 import pytest
 
 from asi_image_async.core.pace import Pace, margin
@@ -176,3 +179,69 @@ def test_a_told_limit_that_was_refused_never_grows_beyond_what_was_told() -> Non
         turn.sent = now
         pace.succeeded(turn, now)
     assert pace.interval >= 1 / 50
+
+
+def share_used(n: int, per: float, strays: float, seconds: float) -> float:
+    """How much of a told and true limit is used where so many of the replies are stray refusals."""
+    pace, chance = Pace([RateLimit(n, per=per)], 16), random.Random(1)
+    now, last, let_through = 0.0, -math.inf, 0
+    while now < seconds:
+        came = now
+        while (opens_at := max(pace.opens_at(now), last + pace.interval)) > now:
+            now = opens_at
+        turn = pace.grant(now, waited=now - came)
+        turn.sent = last = now
+        if chance.random() < strays:
+            pace.refused(turn, now + 0.03, None, chance.random())
+        else:
+            pace.succeeded(turn, now + 0.03)
+            let_through += 1
+    return let_through / (n * seconds / per)
+
+
+@pytest.mark.parametrize(
+    ("n", "per", "strays", "least"),
+    [(60, 60, 0.0, 0.98), (60, 60, 0.01, 0.9), (60, 60, 0.03, 0.6), (3, 60, 0.03, 0.85), (50, 1, 0.01, 0.7)],
+)
+def test_a_told_limit_is_used_though_a_busy_service_refuses_a_few(
+    n: int, per: float, strays: float, least: float
+) -> None:
+    assert share_used(n, per, strays, seconds=150 * per) >= least
+
+
+def kept_for(windows: int) -> Pace:
+    """Told five a second, and so many seconds of that gone."""
+    pace = Pace([RateLimit(5, per=1)], 16)
+    for window in range(windows):
+        for _ in range(5):
+            turn = pace.grant(2.0 * window)
+            turn.sent = 2.0 * window
+            pace.succeeded(turn, 2.0 * window)
+    return pace
+
+
+def test_a_refusal_where_others_were_let_through_with_as_many_before_them_cuts_nothing() -> None:
+    pace = kept_for(windows=3)
+    pause = pace.refused(pace.grant(6.0), 6.01, None, 0.0)
+    assert pause < 0.1
+    probe = pace.grant(6.1)
+    assert pace.opens_at(6.1) > 6.1  # it goes alone
+    pace.succeeded(probe, 6.2)
+    assert (pace.interval, pace.opens_at(6.2)) == (0.0, 6.2)
+
+
+def test_a_second_refusal_in_a_row_is_a_limits() -> None:
+    pace = kept_for(windows=3)
+    pace.refused(pace.grant(6.0), 6.01, None, 0.0)
+    pace.refused(pace.grant(6.1), 6.11, None, 0.0)
+    assert pace.interval == pytest.approx(1 / 5, rel=0.01)
+
+
+def test_a_refusal_beyond_what_was_ever_let_through_is_a_limits() -> None:
+    pace = Pace([RateLimit(50, per=1)], 64)
+    for second in (0.0, 2.0):
+        for _ in range(20):
+            pace.succeeded(pace.grant(second), second)
+        pace.refused(pace.grant(second), second + 0.01, None, 0.0)
+        pace.succeeded(pace.grant(second + 1.1), second + 1.2)
+    assert pace.interval == pytest.approx(1 / 25, rel=0.01)

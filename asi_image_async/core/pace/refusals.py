@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 
@@ -22,6 +24,8 @@ _LONGEST_HOLD = 600.0
 _CHEAP_TRY = 1.02
 _BREATH = 0.05  # seconds: which of a burst is refused is not always the last to be let go
 _KEPT = 10_000  # of the turns of the past
+_LOOKED_AT = 1000  # of those
+_SOME = 5  # requests that were let through are a sign
 
 
 class Pace:
@@ -32,6 +36,9 @@ class Pace:
     others follow, evenly spaced. How long to wait and how far apart is found from how many were let
     through before, in the shortest usual window that explains the refusal. From then on the number is
     cut at most once a refusal that is not of the same burst, and raised, rarely, while it is used up.
+
+    Of a told limit the window is known, so one can tell that a refusal is not that limit's: where others
+    were let through with as many before them it is a stray one, as of a busy service, and nothing is cut.
     """
 
     def __init__(self, limits: Iterable[RateLimit] | None, width: int) -> None:
@@ -46,12 +53,15 @@ class Pace:
         # The pace: `_n` requests in `_per` seconds; 0 is none of our own.
         self._n = self._per = 0.0
         self._grow_at = 0.0
+        self._grown_at = -math.inf
         self._step = _FIRST_STEP
         # The pause: from the first refusal until a probe is let through.
         self.closed_until = 0.0
         self._floor = 0.0  # what the service has asked to wait for, whatever happens meanwhile
         self._closed_at = -1.0
         self._refused: Turn | None = None
+        self._is_stray = False  # that one
+        self._tried_more = False  # when the number was cut last
         self._pauses: Iterator[tuple[float, float]] = iter(())
         self._trying = 0.0
         self._asked = 0.0
@@ -150,7 +160,6 @@ class Pace:
         first = self._refused is None
         if first:
             self._refused = turn
-            self._cut(turn)
             self._pauses = self._ladder(turn)
         self._trying, reopens = next(self._pauses)
         self._asked = retry_after or 0.0
@@ -180,21 +189,29 @@ class Pace:
         if refused is not None and (longer or (self._trying < self._per and not self._told)):
             self._per = self._trying
             self._n = float(max(1, self._count_before(refused, self._per)))
-        self._hold(now, new=longer)
+        if not self._is_stray:
+            self._hold(now, new=longer)
 
     def _hold(self, now: float, *, new: bool) -> None:
         """When to try for more: soon where the pace is a first guess, rarely after that.
 
         At a slow pace each try is a refusal of some weight, so a new guess is left alone there too; and
-        where the service asks for a wait, a refusal costs that wait, and was no guess.
+        where the service asks for a wait, a refusal costs that wait, and was no guess. A told limit that was
+        cut is come back to soon, unless it was cut for such a try.
         """
         self._step = _FIRST_STEP
         guess = new and self.interval <= _CHEAP_TRY and not self._asked
-        hold = 2 * self._per if guess else max(10 * self._per, 20 * self._asked)
+        windows = 1 if self._told and not self._tried_more else 10
+        hold = 2 * self._per if guess else max(windows * self._per, 20 * self._asked)
         self._grow_at = now + min(_LONGEST_HOLD, max(1.0, hold))
 
     def _ladder(self, turn: Turn) -> Iterator[tuple[float, float]]:
         """The pauses to try, one after another: (the window that explains it, when the pause ends)."""
+        self._is_stray = bool(self._told) and self._says_nothing(turn)
+        if self._is_stray:
+            yield self._per, self._closed_at + 2 * self.interval
+            self._is_stray = False  # the next was refused too
+        self._cut(turn)
         if self._n:
             pause = min(self._per, (10 if self._told else 2) * self.interval)
             yield min(_usual(pause), self._per), self._closed_at + pause
@@ -211,8 +228,24 @@ class Pace:
         oldest = next((t.granted for t in self._past if not t.refused and t.granted > since), turn.granted)
         return max(oldest + per + margin(per), self._closed_at + per)
 
+    def _says_nothing(self, turn: Turn) -> bool:
+        """Whether some went since the last refusal, and some were let through with as many before them."""
+        earlier = [each for each in self._past if each.granted < turn.granted]
+        if len(earlier) < _SOME or any(each.refused for each in earlier[-_SOME:]):
+            return False
+        per = self._per or min(limit.per for limit in self._told)
+        number = self._count_before(turn, per)
+        let_through = [each.granted for each in earlier if not each.refused]
+        confirmed = bisect_right(let_through, turn.granted - _CONFIRMED)
+        alike = (
+            place - bisect_right(let_through, let_through[place] - per) >= number
+            for place in range(max(0, confirmed - _LOOKED_AT), confirmed)
+        )
+        return sum(alike) >= _SOME
+
     def _cut(self, turn: Turn) -> None:
         """Fewer from now on: as many as were let through before the refusal, where that is fewer."""
+        self._tried_more = self._closed_at - self._grown_at < 2 * self._per
         if self._n:
             self._n = max(1.0, self._n / 2, min(0.97 * self._n, self._count_before(turn, self._per)))
         elif self._told:
@@ -222,6 +255,7 @@ class Pace:
             self._n, self._per = float(limit.n), limit.per
 
     def _grow(self, now: float) -> None:
+        self._grown_at = now
         self._n = max(self._n + 1, self._n * (1 + self._step))
         if self._told:
             tops = (limit.n * self._per / limit.per for limit in self._told if limit.per <= self._per)
