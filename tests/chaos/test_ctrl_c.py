@@ -198,5 +198,6 @@ def test_a_run_that_is_stopped_and_goes_on_later_loses_nothing(
     assert (ended.status, ended.json["succeeded"], ended.json["unknown"]) == (0, len(prompts), 0)
     asyncio.run(everything_agrees(Path("out"), prompts))
     assert asi_emulator.billed == len(prompts)
-    fault = "stopped for seconds in mid-run, as by Ctrl-Z"
+    length = "longer than a request may take" if timeout < 1 else "seconds"
+    fault = f"stopped for {length} in mid-run, as by Ctrl-Z"
     Figures(fault=fault, tries=1, delivered=len(prompts), lost=0, billed_twice=0).tell()
