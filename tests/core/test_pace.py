@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import random
+from collections import Counter
+from collections.abc import Callable
 
 import pytest
 
@@ -181,32 +183,63 @@ def test_a_told_limit_that_was_refused_never_grows_beyond_what_was_told() -> Non
     assert pace.interval >= 1 / 50
 
 
-def share_used(n: int, per: float, strays: float, seconds: float) -> float:
-    """How much of a told and true limit is used where so many of the replies are stray refusals."""
-    pace, chance = Pace([RateLimit(n, per=per)], 16), random.Random(1)
-    now, last, let_through = 0.0, -math.inf, 0
-    while now < seconds:
+class Bucket:
+    """So many tokens a second flow in, at most `burst` are kept, and a request takes one."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self._rate, self._burst = rate, burst
+        self._tokens, self._at = float(burst), 0.0
+
+    def __call__(self, now: float) -> bool:
+        self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        admits = self._tokens >= 1
+        self._tokens -= admits
+        return admits
+
+
+def raced(n: int, per: float, admits: Callable[[float], bool], windows: int = 150) -> tuple[int, int]:
+    """How many are let through, and how many refused, of as many as a told limit allows in so long."""
+    pace = Pace([RateLimit(n, per=per)], 16)
+    now, last = 0.0, -math.inf
+    counts = Counter[bool]()
+    while now < windows * per:
         came = now
         while (opens_at := max(pace.opens_at(now), last + pace.interval)) > now:
             now = opens_at
         turn = pace.grant(now, waited=now - came)
         turn.sent = last = now
-        if chance.random() < strays:
-            pace.refused(turn, now + 0.03, None, chance.random())
-        else:
+        counts[admitted := admits(now)] += 1
+        if admitted:
             pace.succeeded(turn, now + 0.03)
-            let_through += 1
-    return let_through / (n * seconds / per)
+        else:
+            pace.refused(turn, now + 0.03, None, 0.5)
+    return counts[True], counts[False]
 
 
 @pytest.mark.parametrize(
     ("n", "per", "strays", "least"),
-    [(60, 60, 0.0, 0.98), (60, 60, 0.01, 0.9), (60, 60, 0.03, 0.6), (3, 60, 0.03, 0.85), (50, 1, 0.01, 0.7)],
+    [
+        (60, 60, 0.0, 0.98),
+        (60, 60, 0.01, 0.85),
+        (60, 60, 0.03, 0.25),
+        (3, 60, 0.01, 0.95),
+        (50, 1, 0.01, 0.6),
+    ],
 )
 def test_a_told_limit_is_used_though_a_busy_service_refuses_a_few(
     n: int, per: float, strays: float, least: float
 ) -> None:
-    assert share_used(n, per, strays, seconds=150 * per) >= least
+    chance = random.Random(1)
+    let_through, _ = raced(n, per, lambda _: chance.random() >= strays)
+    assert let_through / (150 * n) >= least
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(0.95, 20), (0.8, 60), (0.5, 20), (0.5, 1)])
+def test_a_told_limit_above_what_a_services_bucket_gets_is_given_up_for_that(rate: float, burst: int) -> None:
+    let_through, refused = raced(60, 60, Bucket(rate, burst))
+    assert let_through >= 0.93 * rate * 150 * 60
+    assert refused <= 0.03 * let_through
 
 
 def kept_for(windows: int) -> Pace:

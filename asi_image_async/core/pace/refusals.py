@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
@@ -24,8 +23,11 @@ _LONGEST_HOLD = 600.0
 _CHEAP_TRY = 1.02
 _BREATH = 0.05  # seconds: which of a burst is refused is not always the last to be let go
 _KEPT = 10_000  # of the turns of the past
-_LOOKED_AT = 1000  # of those
-_SOME = 5  # requests that were let through are a sign
+# So many turns are looked at where a refusal may be a stray one. If so many of them were refused it is none,
+# and so many that were let through are a sign.
+_RECENT, _MANY, _SOME = 200, 10, 5
+# Between tries for more, each of which may be refused: so many windows, or at most so many requests.
+_LONG, _LONGEST = 10, 500
 
 
 class Pace:
@@ -37,8 +39,8 @@ class Pace:
     through before, in the shortest usual window that explains the refusal. From then on the number is
     cut at most once a refusal that is not of the same burst, and raised, rarely, while it is used up.
 
-    Of a told limit the window is known, so one can tell that a refusal is not that limit's: where others
-    were let through with as many before them it is a stray one, as of a busy service, and nothing is cut.
+    Of a told limit the window is known. So a refusal can be told from a limit's: where others were let
+    through with as many before them it is a stray one, as of a busy service, and nothing is cut.
     """
 
     def __init__(self, limits: Iterable[RateLimit] | None, width: int) -> None:
@@ -53,7 +55,7 @@ class Pace:
         # The pace: `_n` requests in `_per` seconds; 0 is none of our own.
         self._n = self._per = 0.0
         self._grow_at = 0.0
-        self._grown_at = -math.inf
+        self._tried_at = self._n_before_try = 0.0
         self._step = _FIRST_STEP
         # The pause: from the first refusal until a probe is let through.
         self.closed_until = 0.0
@@ -61,7 +63,6 @@ class Pace:
         self._closed_at = -1.0
         self._refused: Turn | None = None
         self._is_stray = False  # that one
-        self._tried_more = False  # when the number was cut last
         self._pauses: Iterator[tuple[float, float]] = iter(())
         self._trying = 0.0
         self._asked = 0.0
@@ -196,13 +197,12 @@ class Pace:
         """When to try for more: soon where the pace is a first guess, rarely after that.
 
         At a slow pace each try is a refusal of some weight, so a new guess is left alone there too; and
-        where the service asks for a wait, a refusal costs that wait, and was no guess. A told limit that was
-        cut is come back to soon, unless it was cut for such a try.
+        where the service asks for a wait, a refusal costs that wait, and was no guess.
         """
         self._step = _FIRST_STEP
         guess = new and self.interval <= _CHEAP_TRY and not self._asked
-        windows = 1 if self._told and not self._tried_more else 10
-        hold = 2 * self._per if guess else max(windows * self._per, 20 * self._asked)
+        long = max(self._per, min(_LONG * self._per, _LONGEST * self.interval))
+        hold = 2 * self._per if guess else max(long, 20 * self._asked)
         self._grow_at = now + min(_LONGEST_HOLD, max(1.0, hold))
 
     def _ladder(self, turn: Turn) -> Iterator[tuple[float, float]]:
@@ -229,9 +229,10 @@ class Pace:
         return max(oldest + per + margin(per), self._closed_at + per)
 
     def _says_nothing(self, turn: Turn) -> bool:
-        """Whether some went since the last refusal, and some were let through with as many before them."""
+        """Whether refusals are rare, and others were let through lately with as many before them."""
         earlier = [each for each in self._past if each.granted < turn.granted]
-        if len(earlier) < _SOME or any(each.refused for each in earlier[-_SOME:]):
+        refused = [each.refused for each in earlier[-_RECENT:]]
+        if len(earlier) < _SOME or any(refused[-_SOME:]) or sum(refused) >= _MANY:
             return False
         per = self._per or min(limit.per for limit in self._told)
         number = self._count_before(turn, per)
@@ -239,15 +240,16 @@ class Pace:
         confirmed = bisect_right(let_through, turn.granted - _CONFIRMED)
         alike = (
             place - bisect_right(let_through, let_through[place] - per) >= number
-            for place in range(max(0, confirmed - _LOOKED_AT), confirmed)
+            for place in range(max(0, confirmed - _RECENT), confirmed)
         )
         return sum(alike) >= _SOME
 
     def _cut(self, turn: Turn) -> None:
-        """Fewer from now on: as many as were let through before the refusal, where that is fewer."""
-        self._tried_more = self._closed_at - self._grown_at < 2 * self._per
+        """Fewer from now on: as many as were let through before the refusal, or before a try for more."""
         if self._n:
-            self._n = max(1.0, self._n / 2, min(0.97 * self._n, self._count_before(turn, self._per)))
+            fewer = max(1.0, self._n / 2, min(0.97 * self._n, self._count_before(turn, self._per)))
+            self._n = max(fewer, self._before_try(self._closed_at))
+            self._n_before_try = 0.0
         elif self._told:
             # Refused although the told limit was kept: the service's burst is smaller than its rate
             # (or its clock differs). Evenly spaced, the same rate will do.
@@ -255,13 +257,19 @@ class Pace:
             self._n, self._per = float(limit.n), limit.per
 
     def _grow(self, now: float) -> None:
-        self._grown_at = now
-        self._n = max(self._n + 1, self._n * (1 + self._step))
+        more = max(self._n + 1, self._n * (1 + self._step))
         if self._told:
             tops = (limit.n * self._per / limit.per for limit in self._told if limit.per <= self._per)
-            self._n = min(self._n, *tops)
+            more = min(more, *tops)
+        if more > self._n:
+            self._n_before_try = self._before_try(now) or self._n
+            self._tried_at, self._n = now, more
         self._step = min(1.0, 2 * self._step)
         self._grow_at = now + max(1.0, 4 * self.interval)
+
+    def _before_try(self, at: float) -> float:
+        """The number before the try for more that a refusal at that time would be laid to; 0 is none."""
+        return self._n_before_try if at < self._tried_at + _LONG * self._per else 0.0
 
     def _count_before(self, turn: Turn, per: float) -> int:
         """How many were let through in the window that ended with this turn, or in the same breath."""
