@@ -198,12 +198,11 @@ class Bucket:
         return admits
 
 
-def raced(n: int, per: float, admits: Callable[[float], bool], windows: int = 150) -> tuple[int, int]:
-    """How many are let through, and how many refused, of as many as a told limit allows in so long."""
-    pace = Pace([RateLimit(n, per=per)], 16)
+def raced(pace: Pace, admits: Callable[[float], bool], seconds: float) -> tuple[int, int]:
+    """How many are let through in so long, and how many refused, where there is always one more to send."""
     now, last = 0.0, -math.inf
     counts = Counter[bool]()
-    while now < windows * per:
+    while now < seconds:
         came = now
         while (opens_at := max(pace.opens_at(now), last + pace.interval)) > now:
             now = opens_at
@@ -231,13 +230,23 @@ def test_a_told_limit_is_used_though_a_busy_service_refuses_a_few(
     n: int, per: float, strays: float, least: float
 ) -> None:
     chance = random.Random(1)
-    let_through, _ = raced(n, per, lambda _: chance.random() >= strays)
+    pace = Pace([RateLimit(n, per=per)], 16)
+    let_through, _ = raced(pace, lambda _: chance.random() >= strays, 150 * per)
     assert let_through / (150 * n) >= least
+
+
+@pytest.mark.parametrize(("rate", "burst"), [(20, 20), (1, 60)])
+def test_a_learnt_limit_is_used_though_a_busy_service_refuses_a_few(rate: float, burst: int) -> None:
+    chance, bucket, seconds = random.Random(1), Bucket(rate, burst), 5_000 / rate
+    pace = Pace(None, 16)
+    let_through, refused = raced(pace, lambda now: chance.random() >= 0.01 and bucket(now), seconds)
+    assert let_through / (rate * seconds) >= 0.7
+    assert refused <= 0.06 * let_through
 
 
 @pytest.mark.parametrize(("rate", "burst"), [(0.95, 20), (0.8, 60), (0.5, 20), (0.5, 1)])
 def test_a_told_limit_above_what_a_services_bucket_gets_is_given_up_for_that(rate: float, burst: int) -> None:
-    let_through, refused = raced(60, 60, Bucket(rate, burst))
+    let_through, refused = raced(Pace([RateLimit(60, per=60)], 16), Bucket(rate, burst), 150 * 60)
     assert let_through >= 0.93 * rate * 150 * 60
     assert refused <= 0.03 * let_through
 

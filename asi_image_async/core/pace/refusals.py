@@ -26,8 +26,8 @@ _KEPT = 10_000  # of the turns of the past
 # So many turns are looked at where a refusal may be a stray one. If so many of them were refused it is none,
 # and so many that were let through are a sign.
 _RECENT, _MANY, _SOME = 200, 10, 5
-# Between tries for more, each of which may be refused: so many windows, or at most so many requests.
-_LONG, _LONGEST = 10, 500
+# Between tries for more, each of which may be refused: so many windows; and requests, at least and at most.
+_LONG, _LEAST_SENT, _MOST_SENT = 10, 50, 500
 
 
 class Pace:
@@ -39,7 +39,7 @@ class Pace:
     through before, in the shortest usual window that explains the refusal. From then on the number is
     cut at most once a refusal that is not of the same burst, and raised, rarely, while it is used up.
 
-    Of a told limit the window is known. So a refusal can be told from a limit's: where others were let
+    Once a number is known, told or learnt, a refusal can be told from that limit's: where others were let
     through with as many before them it is a stray one, as of a busy service, and nothing is cut.
     """
 
@@ -165,7 +165,7 @@ class Pace:
         self._trying, reopens = next(self._pauses)
         self._asked = retry_after or 0.0
         if retry_after and first:  # it was waited for, and where that is refused again it said too little
-            if not self._told:  # where the limit is known, a wait says nothing of a window
+            if not self._told and not self._is_stray:  # else a wait says nothing of a window
                 self._trying = max(self._per, _usual(retry_after))
             reopens = now + 2 * self.interval
         reopens = max(reopens, self._floor, now + 0.05)
@@ -201,13 +201,15 @@ class Pace:
         """
         self._step = _FIRST_STEP
         guess = new and self.interval <= _CHEAP_TRY and not self._asked
-        long = max(self._per, min(_LONG * self._per, _LONGEST * self.interval))
+        long = min(
+            max(_LONG * self._per, _LEAST_SENT * self.interval), max(self._per, _MOST_SENT * self.interval)
+        )
         hold = 2 * self._per if guess else max(long, 20 * self._asked)
         self._grow_at = now + min(_LONGEST_HOLD, max(1.0, hold))
 
     def _ladder(self, turn: Turn) -> Iterator[tuple[float, float]]:
         """The pauses to try, one after another: (the window that explains it, when the pause ends)."""
-        self._is_stray = bool(self._told) and self._says_nothing(turn)
+        self._is_stray = bool(self._told or self._n) and self._says_nothing(turn)
         if self._is_stray:
             yield self._per, self._closed_at + 2 * self.interval
             self._is_stray = False  # the next was refused too
@@ -234,15 +236,19 @@ class Pace:
         refused = [each.refused for each in earlier[-_RECENT:]]
         if len(earlier) < _SOME or any(refused[-_SOME:]) or sum(refused) >= _MANY:
             return False
-        per = self._per or min(limit.per for limit in self._told)
-        number = self._count_before(turn, per)
         let_through = [each.granted for each in earlier if not each.refused]
         confirmed = bisect_right(let_through, turn.granted - _CONFIRMED)
-        alike = (
-            place - bisect_right(let_through, let_through[place] - per) >= number
-            for place in range(max(0, confirmed - _RECENT), confirmed)
-        )
-        return sum(alike) >= _SOME
+        recent = range(max(0, confirmed - _RECENT), confirmed)
+
+        def explains(per: float) -> bool:
+            number = self._count_before(turn, per)
+            alike = (nth - bisect_right(let_through, let_through[nth] - per) >= number for nth in recent)
+            return sum(alike) < _SOME
+
+        if self._told:
+            return not explains(self._per or min(limit.per for limit in self._told))
+        # What was learnt may be of a longer window than it seemed.
+        return not any(map(explains, {self._per, *(per for per in _USUAL[:3] if per > self._per)}))
 
     def _cut(self, turn: Turn) -> None:
         """Fewer from now on: as many as were let through before the refusal, or before a try for more."""
