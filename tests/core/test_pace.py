@@ -252,7 +252,7 @@ def test_a_told_limit_above_what_a_services_bucket_gets_is_given_up_for_that(rat
 
 
 def kept_for(windows: int) -> Pace:
-    """Told five a second, and so many seconds of that gone."""
+    """Told five a second, which so many windows have kept to."""
     pace = Pace([RateLimit(5, per=1)], 16)
     for window in range(windows):
         for _ in range(5):
