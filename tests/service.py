@@ -42,7 +42,6 @@ class Service:
     answer: Answer | None = None
     bodies: list[dict[str, Any]] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
-    times: list[float] = field(default_factory=list)
     in_flight: int = 0
     peak: int = 0
 
@@ -60,7 +59,6 @@ class Service:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         number = len(self.bodies)
-        self.times.append(asyncio.get_running_loop().time())
         self.bodies.append(await request.json())
         self.headers.append(dict(request.headers))
         self.in_flight += 1

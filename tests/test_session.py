@@ -33,7 +33,14 @@ from asi_image_async.errors import (
     RateLimitError,
     ServerError,
 )
-from asi_image_async.events import RequestCancelled, RequestStarted, RequestSucceeded, RetryScheduled
+from asi_image_async.events import (
+    Event,
+    RequestCancelled,
+    RequestStarted,
+    RequestSucceeded,
+    RetryScheduled,
+    WaitStarted,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -565,15 +572,27 @@ async def test_a_session_that_is_not_entered_says_how_to() -> None:
 
 
 async def test_sessions_that_share_a_limit_keep_it_together(service: Service, tmp_path: Path) -> None:
-    limit = RateLimit(10, per=1, shared=tmp_path / "limit.sqlite")
+    limit = RateLimit(10, per=3600, shared=tmp_path / "limit.sqlite")
 
-    async def one() -> int:
-        async with ImageSession(KEY, base_url=service.base_url, rate_limit=limit) as session:
-            return len(await session.gather(["a cat"] * 13))
+    async def one(waits: asyncio.Event) -> None:
+        def observer(event: Event) -> None:
+            if isinstance(event, WaitStarted):
+                waits.set()
 
-    assert await asyncio.gather(one(), one()) == [13, 13]
-    assert all(later - first >= 1 for first, later in zip(service.times, service.times[10:], strict=False))
-    assert service.times[-1] - service.times[0] < 3
+        async with ImageSession(
+            KEY, base_url=service.base_url, rate_limit=limit, observer=observer
+        ) as session:
+            await session.gather(["a cat"] * 13)
+
+    both = asyncio.Event(), asyncio.Event()
+    sessions = asyncio.gather(*map(one, both))
+    async with asyncio.timeout(30):
+        await asyncio.gather(*(waits.wait() for waits in both))
+        while len(service.bodies) < 10:
+            await asyncio.sleep(0.01)
+    sessions.cancel()
+    await asyncio.gather(sessions, return_exceptions=True)
+    assert len(service.bodies) == 10
 
 
 async def test_many_sessions_at_once_do_not_disturb_each_other(service: Service) -> None:
