@@ -24,7 +24,7 @@ from chaos.batch import (
 )
 from chaos.line import WAY_UP, Act, Framing, Line, Passage, Place, in_front, prompt_of, whole
 from chaos.programs import free_port
-from chaos.scale import Figures, scaled
+from chaos.scale import SLACK, Figures, scaled
 from conftest import KEY
 
 from asi_image_async import ImageSession
@@ -38,7 +38,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.timeout(120)]
 PROMPTS = [f"picture number {number}" for number in range(scaled(36, 300))]
 WIDTH = 32
 TIMEOUT = 1.0
-SLACK = 1.0  # seconds that a busy machine may take beyond it
 DOWN = (Place.BEFORE_HEADERS, Place.WITHIN_HEADERS, Place.WITHIN_PICTURE, Place.BEFORE_LAST_BYTE)
 BREAKS = (Act.CUT, Act.RESET, Act.STALL)
 

@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 from chaos.line import WHOLE, Act, Framing, Line, Passage, Place, in_front, prompt_of, whole
-from chaos.scale import Figures, scaled
+from chaos.scale import SLACK, Figures, scaled
 from conftest import KEY
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -27,7 +27,6 @@ pytestmark = pytest.mark.anyio
 
 WIDTH = 8
 TIMEOUT = scaled(2.0, 5.0)  # a busy machine does all its requests at once within it
-SLACK = 5.0  # seconds that a busy machine may take beyond a timeout
 
 
 def session(base_url: str, *, timeout: float = 10.0, width: int = WIDTH) -> ImageSession:
@@ -206,18 +205,23 @@ def drawing(request: bytes) -> bytes:
 async def test_a_reply_that_comes_to_an_idle_line_is_not_taken_for_that_of_the_next_prompt(
     unasked: Callable[[bytes], bytes],
 ) -> None:
+    own_is_read, more_is_sent = asyncio.Semaphore(0), asyncio.Semaphore(0)
+
     async def handle(reader: StreamReader, writer: StreamWriter) -> None:
         while True:
             reply = drawing(await read_request(reader))
             writer.write(reply)
-            await asyncio.sleep(0.02)  # the client has read its own
+            await own_is_read.acquire()
             writer.write(unasked(reply))
+            more_is_sent.release()
 
     async with raw_serving(handle) as base_url, session(base_url) as client:
         for width in (8, 16, 24):
             generation = await client.generate(str(width))
             assert (generation.image.width, generation.attempts) == (width, 1)
-            await asyncio.sleep(0.04)
+            own_is_read.release()
+            await more_is_sent.acquire()
+            await asyncio.sleep(0.01)  # a turn of the loop, in which it is read
 
 
 async def test_replies_on_the_way_to_the_reply_are_passed_over() -> None:

@@ -93,6 +93,7 @@ def chance() -> random.Random:
     return random.Random(seed)
 
 
+@pytest.mark.timeout(300)  # four thousand cuts, and a journal opened for each
 async def test_a_log_cut_at_any_byte_holds_every_row_whose_commit_is_whole_and_no_other(
     log: Log, chance: random.Random
 ) -> None:
