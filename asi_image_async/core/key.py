@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, AnyStr
 
 from pydantic import SecretBytes, SecretStr
 from pydantic_core import to_json
 
 __all__ = ["Key"]
 
-_SHORTEST_SECRET = 8  # a shorter one is a stand-in, and a part of ordinary words
+# A shorter one is a stand-in, and a part of ordinary words. So much of a longer one is a secret too: a text
+# that is cut short may end in the middle of it.
+_SHORTEST_SECRET = 8
 
 
 class _Hidden(str):
@@ -24,7 +26,7 @@ class Key:
 
     def __init__(self, key: SecretStr) -> None:
         self._key = key
-        self._in_json = SecretBytes(to_json(key.get_secret_value())[1:-1])
+        self._in_json = SecretBytes(to_json(key.get_secret_value()[:_SHORTEST_SECRET])[1:-1])
 
     @property
     def authorization(self) -> str:
@@ -55,11 +57,20 @@ class Key:
 
 def _without(key: str, value: Any) -> Any:
     if isinstance(value, str):
-        return value.replace(key, "***")
+        return _masked(key, value, "***")
     if isinstance(value, bytes):
-        return value.replace(key.encode(), b"***")
+        return _masked(key.encode(), value, b"***")
     if isinstance(value, list | tuple):
         return type(value)([_without(key, item) for item in value])
     if isinstance(value, dict):
         return {_without(key, name): _without(key, item) for name, item in value.items()}
     return value
+
+
+def _masked(key: AnyStr, text: AnyStr, mask: AnyStr) -> AnyStr:
+    masked, start = text[:0], 0
+    while (at := text.find(key[:_SHORTEST_SECRET], start)) >= 0:
+        length = next(n for n in range(len(key), 0, -1) if text.startswith(key[:n], at))
+        masked += text[start:at] + mask
+        start = at + length
+    return masked + text[start:]

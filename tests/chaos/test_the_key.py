@@ -11,7 +11,7 @@ import pickle
 import sys
 import traceback
 from asyncio.subprocess import PIPE
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import aiohttp
@@ -114,6 +114,28 @@ async def test_no_byte_that_a_run_leaves_or_hands_out_has_the_key(service: Servi
     (tmp_path / "session").write_text(repr((session, vars(session), session.usage, report)))
     (tmp_path / "errors").write_text("".join(shown(failure.error) for failure in report.failures))
     assert grep(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        lambda before: reply({"message": "x" * before + KEY}),
+        lambda before: reply({"message": "x" * before + KEY}, 422),
+        lambda before: reply(["x" * before + KEY]),
+        lambda before: reply({}, 307, Location="http://127.0.0.1:1/" + "x" * before + KEY),
+        lambda before: reply({"data": [{"b64_json": "*" * (before % 40) + KEY}]}),
+    ],
+    ids=["a message", "an error", "a body", "an address", "no picture"],
+)
+async def test_where_a_text_is_cut_in_the_middle_of_the_key_nothing_is_left_of_it(
+    service: Service, answer: Callable[[int], web.Response]
+) -> None:
+    async with ImageSession(KEY, base_url=service.base_url, rate_limit=None) as session:
+        for before in range(340, 400):
+            service.says(lambda before=before: answer(before))  # type: ignore[misc]
+            with pytest.raises(AsiImageError) as raised:
+                await session.generate("a cat")
+            assert SECRET.decode()[:8] not in f"{raised.value!r} {vars(raised.value)}"
 
 
 async def test_a_link_with_the_key_in_it_is_followed_nowhere(service: Service) -> None:

@@ -24,11 +24,13 @@ def test_its_header_is_sent_whole_and_shown_to_nobody() -> None:
         (f"no {SECRET}!", "no ***!"),
         (f"no {SECRET}!".encode(), b"no ***!"),
         ({SECRET: [f"a {SECRET}", 7, None, (SECRET,)]}, {"***": ["a ***", 7, None, ("***",)]}),
-        ("sk_012345678", "sk_012345678"),
+        ("it ends in sk_01234567", "it ends in ***"),
+        ("'sk_01234567', cut; sk_0123456789!", "'***', cut; ***!"),
+        ("sk_0123, a stand-in", "sk_0123, a stand-in"),
         (7.5, 7.5),
     ],
 )
-def test_it_is_taken_out_however_deep_it_stands(value: object, hidden: object) -> None:
+def test_it_is_taken_out_however_deep_it_stands_and_its_beginning_too(value: object, hidden: object) -> None:
     assert KEY.hide(value) == hidden
 
 
