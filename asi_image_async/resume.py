@@ -50,6 +50,7 @@ class Resume(AsyncIterator[Several[Asked | Failed]]):
         self.read = 0
         self._ahead = self._least_ahead
         self._end: Exception | None = None
+        self._broken: JournalError | None = None
 
     async def __anext__(self) -> Several[Asked | Failed]:
         while True:
@@ -78,9 +79,11 @@ class Resume(AsyncIterator[Several[Asked | Failed]]):
         return isinstance(self._end, StopAsyncIteration)
 
     async def claim(self, asked: Asked) -> Claim | Outcome:
-        """Take a prompt for this run; or its outcome, where that stands already."""
+        """Take a prompt for this run; or its outcome, where that stands already. Raises JournalError."""
         if asked.claim is not None:
             return asked.claim
+        if self._broken is not None:
+            raise self._broken
         claim = await self._journal.claim(digest(asked.request))
         outcome = self._known(asked, claim)
         if outcome is None:
@@ -110,7 +113,10 @@ class Resume(AsyncIterator[Several[Asked | Failed]]):
         digests = [digest(asked.request) for asked in read if isinstance(asked, Asked)]
         try:
             claims = iter(await self._journal.claim_all(digests))
-        except JournalError:  # the slots will meet it too, and stop the run
+        except JournalError as error:
+            # The journal may have counted these already. Claimed once more, as where it is well again, each
+            # would be the second of its kind, and bought.
+            self._broken = error
             return read
         ready: Several[Asked | Failed] = Several()
         for asked in read:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import os
 from collections.abc import Callable, Iterator, Sized
 from typing import Any
 
@@ -180,30 +181,37 @@ class Run:
 
     async def _store(self, index: int, item: Item, generation: Generation, claim: Claim) -> Outcome:
         """Give bought pictures to the sink and write that down; a cancelled run does it too, soon."""
+        stored: list[Receipt] = []
         with self._shielded() as shield:
             try:
-                return await self._keep(index, item, generation, claim)
+                return await self._keep(index, item, generation, claim, stored)
             except anyio.get_cancelled_exc_class():
                 if not shield.cancel_called:
                     # By asyncio, as where its run() ends: no shield stops that. Again, under the same name.
-                    await self._keep(index, item, generation, claim)
+                    await self._keep(index, item, generation, claim, stored)
                 raise
+        if stored:  # the journal has the row, and writes it as soon as it can: nobody is to say otherwise
+            return Done(index, generation.request, generation, stored[0])
         late = TimeoutError(f"it took more than {_GRACE:g} s after the run was cancelled")
         return await self._not_stored(index, item, generation, claim, late)
 
-    async def _keep(self, index: int, item: Item, generation: Generation, claim: Claim) -> Outcome:
+    async def _keep(
+        self, index: int, item: Item, generation: Generation, claim: Claim, stored: list[Receipt]
+    ) -> Outcome:
+        """`stored` gets the receipt as soon as it is there."""
         try:
             receipt: object = await self._sink.write(generation)
             if not isinstance(receipt, Receipt):
                 raise TypeError(f"its write() gave {type(receipt).__name__}, not a Receipt")
+            # A line each, wherever they are: a folder's name may have a line break in it.
+            places = "\n".join(os.fspath(place).replace("\n", "\\n") for place in receipt.locations)
+            self._bytes_written += receipt.bytes_written
         except (Exception, asyncio.CancelledError) as error:
             if is_own_cancellation(error):
                 raise
             return await self._not_stored(index, item, generation, claim, error)
+        stored.append(receipt)
         self._tell(ImageStored(generation.request, receipt))
-        self._bytes_written += receipt.bytes_written
-        # A line each, wherever they are: a folder's name may have a line break in it.
-        places = "\n".join(place.replace("\n", "\\n") for place in receipt.locations)
         spent = self._ledger.settle(item, len(generation.images))
         await self._journal.record(claim.key, State.DONE, places, spent=spent)
         return Done(index, generation.request, generation, receipt)

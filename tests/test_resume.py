@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from asi_image_async.core.naming import digest
-from asi_image_async.errors import ConfigurationError
+from asi_image_async.errors import ConfigurationError, JournalError
 from asi_image_async.models import ImageRequest, Receipt
 from asi_image_async.outcomes import Done, Failed, Outcome
 from asi_image_async.resume import Asked, Resume
@@ -91,6 +91,23 @@ async def test_what_is_new_among_what_is_finished_is_asked_for_once(tmp_path: Pa
         resume = Resume([*prompts, "picture 0"], journal, settled.append)
         assert await work(resume, settled) == [100, 301, 302, 303]
     assert sorted(outcome.index for outcome in settled) == [*range(100), *range(101, 301)]
+
+
+async def test_where_a_look_into_the_journal_fails_no_finished_prompt_is_taken_for_its_second_time(
+    tmp_path: Path,
+) -> None:
+    class FailsOnce(Counting):
+        async def claim_all(self, request_digests: Sequence[bytes]) -> list[Claim]:
+            claims = await super().claim_all(request_digests)
+            if self.lookups == 1:
+                raise JournalError("it was away for a moment, and counted them all the same")
+            return claims
+
+    path = tmp_path / "journal.sqlite"
+    await finish(path, range(100))
+    async with FailsOnce(path) as journal:
+        with pytest.raises(JournalError, match="away for a moment"):
+            await work(Resume([f"picture {number}" for number in range(100)], journal, lambda _: None), [])
 
 
 async def test_where_nothing_is_finished_no_prompt_is_read_before_it_is_asked_for(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from asi_image_async.errors import (
 )
 from asi_image_async.events import ImageNotStored, ImageStored, OutcomeReady, RetryScheduled
 from asi_image_async.runtime.journal import Claim, Journal, State
-from asi_image_async.runtime.journal.summary import read_summary
+from asi_image_async.runtime.journal.summary import find_missing, read_summary
 
 pytestmark = pytest.mark.anyio
 
@@ -219,18 +219,34 @@ async def test_a_sink_that_cannot_write_stops_the_run_and_hands_back_what_was_bo
     assert again.succeeded == 50
 
 
-async def test_a_sink_that_forgets_its_receipt_is_told_and_the_picture_is_handed_back(
-    session: ImageSession,
+@pytest.mark.parametrize(
+    ("receipt", "told"),
+    [
+        (None, "its write() gave NoneType, not a Receipt"),
+        (Receipt(locations=(7,)), "expected str"),  # type: ignore[arg-type]
+    ],
+)
+async def test_a_sink_that_gives_no_receipt_is_told_and_the_picture_is_handed_back(
+    session: ImageSession, receipt: object, told: str
 ) -> None:
-    class Forgetful(MemorySink):
+    class Careless(MemorySink):
         async def write(self, generation: Generation) -> Receipt:
-            return None  # type: ignore[return-value]
+            return receipt  # type: ignore[return-value]
 
-    report = await session.run(["a"], Forgetful())
+    report = await session.run(["a"], Careless())
     [failed] = report.failures
     assert isinstance(failed.error, SinkError)
-    assert "its write() gave NoneType, not a Receipt" in str(failed.error)
+    assert told in str(failed.error)
     assert failed.error.generation is not None
+
+
+async def test_a_place_may_be_a_path(session: ImageSession, journal: Path) -> None:
+    class Elsewhere(MemorySink):
+        async def write(self, generation: Generation) -> Receipt:
+            return Receipt(locations=(Path("there") / "a.jpg",))  # type: ignore[arg-type]
+
+    assert (await session.run(["a"], Elsewhere(), journal=journal)).ok
+    assert find_missing(journal, ["a.jpg"]) == (0, "")
 
 
 async def test_all_that_was_bought_and_not_stored_is_handed_back_however_much_failed_before(
@@ -529,6 +545,28 @@ async def test_a_sink_that_is_stuck_holds_a_cancelled_run_no_longer_than_its_gra
         await asyncio.wait_for(running, 5)
     summary = read_summary(journal)
     assert (summary.done, summary.failed) == ((1, 0) if stuck == "close" else (0, 1))
+
+
+async def test_what_is_stored_is_done_though_the_journal_is_slow_and_the_run_is_cancelled(
+    session: ImageSession, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asi_image_async.run._GRACE", 0.2)
+    reached = asyncio.Event()
+
+    class Slow(Journal):
+        async def record(self, *row: Any, **more: Any) -> None:
+            await super().record(*row, **more)
+            if not reached.is_set():
+                reached.set()
+                await asyncio.sleep(60)
+
+    running = asyncio.create_task(session.run(["a"], MemorySink(), journal=Slow(journal)))
+    await reached.wait()
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(running, 5)
+    summary = read_summary(journal)
+    assert (summary.done, summary.failed) == (1, 0)
 
 
 async def test_what_the_prompts_raise_comes_out_when_what_was_bought_is_stored(
