@@ -24,6 +24,7 @@ class Deadlines:
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
         self._running: dict[_Deadline, None] = {}  # in the order in which they are due
+        self._late: set[_Deadline] = set()  # due, and slept through
         self._timer: asyncio.TimerHandle | None = None
 
     def one(self) -> _Deadline:
@@ -38,13 +39,14 @@ class Deadlines:
 
     def end(self, deadline: _Deadline) -> None:
         self._running.pop(deadline, None)
+        self._late.discard(deadline)
         if not self._running and self._timer is not None:
             self._timer.cancel()
             self._timer = None
 
     def expire(self) -> None:
         """All of them end now."""
-        for deadline in list(self._running):
+        for deadline in [*self._running, *self._late]:
             self.end(deadline)
             deadline.expire()
 
@@ -58,6 +60,7 @@ class Deadlines:
                 return
             del self._running[deadline]
             if now > deadline.due + _STOOD_STILL:
+                self._late.add(deadline)
                 deadline.grace = loop.call_later(_GRACE, deadline.expire)
             else:
                 deadline.expire()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import queue
 import sys
@@ -44,13 +45,17 @@ class GroupThread(Generic[J, A]):
         return self._jobs is not None
 
     async def open(self) -> None:
-        """Start; raises what entering `working` raises."""
+        """Start; raises what entering `working` raises, and OSError where there can be no more threads."""
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = loop.create_future()
         self._ended = loop.create_future()
-        self._jobs = queue.SimpleQueue()
-        arguments = (self._working, self._jobs, opened, self._ended)
-        threading.Thread(target=_serve, args=arguments, name=self._name, daemon=True).start()
+        jobs: _Jobs[J, A] = queue.SimpleQueue()
+        arguments = (self._working, jobs, opened, self._ended)
+        try:
+            threading.Thread(target=_serve, args=arguments, name=self._name, daemon=True).start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, str(error)) from error
+        self._jobs = jobs
         try:
             await opened
         except BaseException:
@@ -100,8 +105,8 @@ def _serve(
     ended: asyncio.Future[None],
 ) -> None:
     is_open, failure = False, None
-    _interrupt_nobody()
     try:
+        _interrupt_nobody()
         with working() as work:
             is_open = True
             _answer([(opened, None)])
@@ -123,7 +128,8 @@ def _interrupt_nobody() -> None:
     there would be a switch to here and back, for nothing (SCHED_BATCH, sched(7)).
     """
     if sys.platform == "linux":
-        with suppress(OSError):  # where it is not allowed, it is as slow as elsewhere
+        # Where it is not allowed, or this Python does not know of it, it is as slow as elsewhere.
+        with suppress(OSError, AttributeError):
             if os.sched_getscheduler(0) == os.SCHED_OTHER:
                 os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 

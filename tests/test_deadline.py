@@ -92,6 +92,19 @@ def test_each_of_many_ends_on_its_own_time() -> None:
     assert on_a_fake_clock(main()) == pytest.approx([3, 11, 11, 11, 3.5, 14])
 
 
+def test_who_was_given_some_seconds_more_ends_with_the_others() -> None:
+    async def main() -> float:
+        deadlines = Deadlines(10)
+        asyncio.get_running_loop().call_later(5, stand_still, 6)
+        asyncio.get_running_loop().call_later(12, deadlines.expire)
+        with pytest.raises(TimeoutError):
+            with deadlines.one():
+                await asyncio.sleep(60)
+        return asyncio.get_running_loop().time()
+
+    assert on_a_fake_clock(main()) < 13
+
+
 def test_no_timer_is_left_behind() -> None:
     async def main() -> list[asyncio.TimerHandle]:
         loop, deadlines = asyncio.get_running_loop(), Deadlines(10)

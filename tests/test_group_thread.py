@@ -10,11 +10,15 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import anyio
 import pytest
 
+from asi_image_async import DiskSink
+from asi_image_async.errors import JournalError, SinkError
 from asi_image_async.group_thread import GroupThread
+from asi_image_async.runtime.journal import Journal
 
 pytestmark = pytest.mark.anyio
 
@@ -130,6 +134,39 @@ async def test_what_goes_wrong_at_the_start_or_at_the_end_is_raised_there(opens:
     assert not thread.is_open
 
 
+async def test_where_no_thread_can_be_started_that_is_an_error_and_it_is_not_open(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def none_left(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    doubling = Doubling()
+    doubling.go.set()
+    thread = GroupThread(doubling, "doubling")
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", none_left)
+        with pytest.raises(OSError, match="new thread"):
+            await thread.open()
+        with pytest.raises(SinkError, match="new thread"):
+            await DiskSink(tmp_path).open()
+        with pytest.raises(JournalError, match="new thread"):
+            await Journal(tmp_path / "journal.sqlite").__aenter__()
+    await thread.open()
+    assert await thread.do(2) == 4
+    await thread.close()
+
+
+async def test_whatever_goes_wrong_in_its_thread_nobody_waits_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken() -> None:
+        raise LookupError("broken")
+
+    monkeypatch.setattr("asi_image_async.group_thread._interrupt_nobody", broken)
+    with pytest.raises(LookupError, match="broken"):
+        await asyncio.wait_for(GroupThread(Doubling(), "doubling").open(), 5)
+
+
 async def test_nothing_of_a_job_is_held_when_it_is_done() -> None:
     class Picture:
         pass
@@ -184,9 +221,12 @@ async def test_on_linux_it_takes_the_processor_from_nobody_and_leaves_the_loop_a
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such rule")
-async def test_it_works_where_a_system_does_not_let_it_stand_back(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("refusal", [PermissionError("by a sandbox"), AttributeError("a Python without it")])
+async def test_it_works_where_a_system_does_not_let_it_stand_back(
+    monkeypatch: pytest.MonkeyPatch, refusal: Exception
+) -> None:
     def refuse(*given: object) -> None:
-        raise PermissionError("by a sandbox")
+        raise refusal
 
     monkeypatch.setattr(os, "sched_setscheduler", refuse)
     thread = GroupThread(scheduled, "scheduled")

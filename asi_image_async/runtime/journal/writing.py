@@ -66,7 +66,10 @@ class Journal:
     async def __aenter__(self) -> Self:
         if self._thread.is_open:
             raise JournalError("the journal is open already", hint="Give each run a Journal of its own.")
-        await self._thread.open()
+        try:
+            await self._thread.open()
+        except OSError as error:
+            raise as_journal_error(error, self.path) from error
         return self
 
     async def __aexit__(

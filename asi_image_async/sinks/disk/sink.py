@@ -98,7 +98,10 @@ class DiskSink:
             raise SinkError(
                 f"the sink {self.directory} is open already", hint="Give each run a DiskSink of its own."
             )
-        await self._thread.open()
+        try:
+            await self._thread.open()
+        except OSError as error:
+            raise _named(error, self.directory) from error
 
     async def write(self, generation: Generation) -> Receipt:
         """Store every image; returns when they would survive a crash. Raises SinkError."""
