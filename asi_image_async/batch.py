@@ -12,7 +12,7 @@ import anyio
 import anyio.lowlevel
 
 from .brake import Brake, Stopped
-from .core.backoff import stops_all
+from .core.backoff import brings_nothing, stops_all
 from .core.usage import Usage
 from .errors import APIError, AsiImageError, ConfigurationError
 from .exchange import Exchange, Item
@@ -56,7 +56,7 @@ class Batch:
         self._policy = policy
         self._usage = usage
         self._ends_at_first = ends_at_first
-        self._unreached = 0
+        self._unreached = self._for_nothing = 0  # prompts in a row
         self._id = secrets.token_hex(8)
 
     def drain(self) -> None:
@@ -87,7 +87,14 @@ class Batch:
                 raise
             succeeded = self._usage.images > 0
             self._unreached = 0 if self._exchange.has_left else self._unreached + 1
-            if stops_all(error, anything_succeeded=succeeded, policy=self._policy, unreached=self._unreached):
+            self._for_nothing = self._for_nothing + 1 if brings_nothing(error) else 0
+            if stops_all(
+                error,
+                anything_succeeded=succeeded,
+                policy=self._policy,
+                unreached=self._unreached,
+                for_nothing=self._for_nothing,
+            ):
                 self.stop(error)
                 raise (item.unknown[-1] if item.unknown else Stopped) from error
             raise

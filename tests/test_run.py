@@ -21,6 +21,7 @@ from asi_image_async.errors import (
     AuthenticationError,
     BadRequestError,
     ConfigurationError,
+    InvalidResponseError,
     JournalError,
     QuotaExceededError,
     SinkError,
@@ -407,6 +408,18 @@ async def test_a_drained_run_that_waits_for_its_turn_says_so(
         asyncio.get_running_loop().call_later(0.2, asker.drain)
         report = await asker.run(kind(["a", "b", "c"]), MemorySink())
     assert (report.succeeded, report.ok, report.drained) == (1, False, True)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+async def test_a_list_whose_replies_nobody_can_read_is_not_paid_for_whole(
+    service: Service, journal: Path, before: int
+) -> None:
+    of_a_new_shape = {"output": [{"content": "QUJD" * 2000}]}
+    service.says(*[reply] * before, lambda: reply(of_a_new_shape))
+    async with ImageSession(KEY, base_url=service.base_url, max_concurrency=1, rate_limit=None) as session:
+        report = await session.run([f"{n}" for n in range(9)], MemorySink(), journal=journal)
+    assert (len(service.bodies), report.unknown) == ((9, 8) if before else (3, 3))
+    assert isinstance(report.stopped_by, InvalidResponseError) is not bool(before)
 
 
 @pytest.mark.parametrize("kind", [list, iter])

@@ -8,6 +8,7 @@ from ..errors import (
     APIConnectionError,
     APIError,
     APIStatusError,
+    APITimeoutError,
     AuthenticationError,
     InvalidResponseError,
     NotFoundError,
@@ -18,7 +19,7 @@ from ..errors import (
 )
 from ..policies import RetryPolicy
 
-__all__ = ["Money", "money", "pause", "retry_delay", "stops_all"]
+__all__ = ["Money", "brings_nothing", "money", "pause", "retry_delay", "stops_all"]
 
 
 class Money(Enum):
@@ -33,9 +34,9 @@ class Money(Enum):
 # Statuses that say "not now" about a request that was not worked on. 408: the server gave up
 # waiting for the request. 425: it would not risk a replay. 429 and 503: too much at the moment.
 _NOT_NOW = frozenset({408, 425, 429, 503})
+_GATEWAYS_PATIENCE = frozenset({504, 524})  # statuses: it was over
 
-
-_OUT_OF_REACH = 3  # prompts; of one alone it may have been chance
+_IN_A_ROW = 3  # prompts; of one alone it may have been chance
 
 
 def money(error: APIError) -> Money:
@@ -89,18 +90,40 @@ def _resendable(error: APIError) -> bool:
     return not isinstance(error, InvalidResponseError)
 
 
-def stops_all(error: APIError, *, anything_succeeded: bool, policy: RetryPolicy, unreached: int = 0) -> bool:
+def brings_nothing(error: APIError) -> bool:
+    """Whether it took as long as a picture, may have been billed like one, and was none.
+
+    So it may be with every prompt: where replies have a new shape, or take longer than they are waited for. A
+    line that was cut is none of these: it is over before the first picture can be there.
+    """
+    late = isinstance(error, APIStatusError) and error.status in _GATEWAYS_PATIENCE
+    return money(error) is Money.UNKNOWN and (
+        late or isinstance(error, InvalidResponseError | APITimeoutError)
+    )
+
+
+def stops_all(
+    error: APIError,
+    *,
+    anything_succeeded: bool,
+    policy: RetryPolicy,
+    unreached: int = 0,
+    for_nothing: int = 0,
+) -> bool:
     """Whether every other prompt would fail the same way, so that asking on is of no use.
 
     A refused key, a spent quota, an unknown endpoint, a wait longer than `max_wait`. 403 and 404 speak
     of one request only where another has succeeded (a model that this plan lacks, or that is misspelt).
-    `unreached`: so many prompts found no connection, and none has found one.
+    `unreached`: so many prompts found no connection, and none has found one. `for_nothing`: so many, the last
+    ones, brought nothing for what may be their money (`brings_nothing`).
     """
     if isinstance(error, AuthenticationError | QuotaExceededError):
         return True
     if isinstance(error, PermissionDeniedError | NotFoundError):
         return not anything_succeeded
     if money(error) is Money.NEVER_DELIVERED:
-        return unreached >= _OUT_OF_REACH
+        return unreached >= _IN_A_ROW
+    if for_nothing >= _IN_A_ROW and not anything_succeeded:
+        return True
     asked = error.retry_after if isinstance(error, APIStatusError) and error.status in _NOT_NOW else None
     return (asked or 0.0) > policy.max_wait

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asi_image_async.core.backoff import Money, money, retry_delay, stops_all
+from asi_image_async.core.backoff import Money, brings_nothing, money, retry_delay, stops_all
 from asi_image_async.core.wire import read_error
 from asi_image_async.errors import (
     APIConnectionError,
@@ -142,6 +142,32 @@ def test_a_service_that_no_prompt_reached_ends_the_run_but_not_for_one_of_them()
 
     assert [stops(APIConnectionError(""), unreached) for unreached in (0, 1, 2, 3)] == [False] * 3 + [True]
     assert not stops(APIConnectionError("", maybe_billed=True), 3)
+
+
+@pytest.mark.parametrize(
+    ("error", "ends"),
+    [
+        (InvalidResponseError("unreadable", maybe_billed=True), True),
+        (APITimeoutError("no whole reply", maybe_billed=True), True),
+        (status(504), True),
+        (status(524), True),
+        (status(502), False),
+        (APIConnectionError("cut", maybe_billed=True), False),
+        (InvalidResponseError("no picture for this prompt"), False),
+        (APITimeoutError("while connecting"), False),
+    ],
+    ids=repr,
+)
+def test_where_all_replies_come_to_nothing_and_may_be_billed_the_third_ends_the_run(
+    error: APIError, ends: bool
+) -> None:
+    def stops(for_nothing: int, *, succeeded: bool) -> bool:
+        return stops_all(error, anything_succeeded=succeeded, policy=RetryPolicy(), for_nothing=for_nothing)
+
+    assert brings_nothing(error) is ends
+    if ends:
+        assert [stops(number, succeeded=False) for number in (1, 2, 3)] == [False, False, True]
+        assert not stops(3, succeeded=True)
 
 
 def test_after_a_wait_that_was_asked_for_not_all_come_back_at_once() -> None:
