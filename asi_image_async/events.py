@@ -36,13 +36,17 @@ class RequestStarted:
 
 @dataclass(frozen=True)
 class RequestSucceeded:
-    """A reply with pictures came back after `elapsed` seconds, `bytes_received` long."""
+    """A reply with pictures came back after `elapsed` seconds, `bytes_received` long.
+
+    `left_out`: so many of its pictures could not be had (see `Generation`); `images` are the others.
+    """
 
     request: ImageRequest
     attempt: int
     elapsed: float
     bytes_received: int
     images: int
+    left_out: int = 0
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 import anyio
 
@@ -43,6 +43,9 @@ from .runtime.transport import Transport
 __all__ = ["Books", "Exchange", "Item"]
 
 logger = logging.getLogger("asi_image_async")
+
+_Images: TypeAlias = tuple[Image, ...]
+_LeftOut: TypeAlias = tuple[InvalidResponseError, ...]
 
 
 @dataclass(eq=False)
@@ -114,7 +117,7 @@ class Exchange:
         while True:
             try:
                 async with self._books.attempt(item) if self._books else nullcontext():
-                    reply, images = await self._attempt(item, body, brake)
+                    reply, images, left_out = await self._attempt(item, body, brake)
             except APIError as error:
                 error.attempts = item.attempts
                 delay = retry_delay(error, item.attempts, self._policy, random.random())
@@ -141,9 +144,10 @@ class Exchange:
                     elapsed=self._gate.now() - started,
                     raw=raw,
                     occurrence=item.occurrence,
+                    left_out=left_out,
                 )
 
-    async def _attempt(self, item: Item, body: bytes, brake: Brake) -> tuple[Reply, tuple[Image, ...]]:
+    async def _attempt(self, item: Item, body: bytes, brake: Brake) -> tuple[Reply, _Images, _LeftOut]:
         turn = await self._turn(brake)
         started = False
         try:
@@ -154,7 +158,7 @@ class Exchange:
             item.attempts += 1
             started = True
             self._tell(RequestStarted(item.request, item.attempts, turn.waited))
-            reply, images, size = await self._exchange(item, body, turn, stamped)
+            reply, images, left_out, size = await self._exchange(item, body, turn, stamped)
             item.in_flight = False
             self._gate.succeeded(turn)
         except APIError as error:
@@ -174,8 +178,9 @@ class Exchange:
         finally:
             self._gate.leave(turn)
         elapsed = self._gate.now() - turn.granted
-        self._tell(RequestSucceeded(item.request, item.attempts, elapsed, size, len(images)))
-        return reply, images
+        event = RequestSucceeded(item.request, item.attempts, elapsed, size, len(images), len(left_out))
+        self._tell(event)
+        return reply, images, left_out
 
     async def _turn(self, brake: Brake) -> Turn:
         turn = None if brake.pulled else self._gate.enter_nowait()
@@ -186,7 +191,7 @@ class Exchange:
 
     async def _exchange(
         self, item: Item, body: bytes, turn: Turn, stamped: Callable[[], None] | None
-    ) -> tuple[Reply, tuple[Image, ...], int]:
+    ) -> tuple[Reply, _Images, _LeftOut, int]:
         def leaves() -> None:
             item.in_flight = True  # and still true where this is cancelled
             self.has_left = True
@@ -200,11 +205,11 @@ class Exchange:
             asked = self._transport.endpoint
             raise read_error(response.status, response.headers, response.body, asked=asked)
         reply = read_reply(incoming, response.headers.get("x-request-id"))
-        images, linked = await self._images(reply, images_asked(item.request))
-        return reply, images, incoming.size + linked
+        images, left_out, linked = await self._images(reply, images_asked(item.request))
+        return reply, images, left_out, incoming.size + linked
 
-    async def _images(self, reply: Reply, asked: int) -> tuple[tuple[Image, ...], int]:
-        """The pictures of a reply, and how many bytes had to be fetched for them.
+    async def _images(self, reply: Reply, asked: int) -> tuple[_Images, _LeftOut, int]:
+        """The pictures of a reply, what is wrong with others, and how many bytes had to be fetched.
 
         Each link has the bound of a reply, and all together that of as many as pictures were `asked` for.
         Those that are good are bought, whatever is wrong with another beside them. Raises
@@ -228,7 +233,7 @@ class Exchange:
         for left_out in wrong:
             self._transport.key.forget(left_out)
             logger.warning("one of %d pictures of a reply is left out: %s", len(reply.pictures), left_out)
-        return tuple(images), linked
+        return tuple(images), tuple(wrong), linked
 
     async def _fetch(self, link: Link, room: int) -> bytes:
         """Get a linked picture; it is bought already, so trying again costs nothing."""

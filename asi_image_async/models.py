@@ -25,7 +25,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
-from .errors import ConfigurationError
+from .errors import ConfigurationError, InvalidResponseError
 from .files import write_durably
 
 if TYPE_CHECKING:
@@ -253,7 +253,8 @@ class Generation:
 
     `created`: an aware datetime, or None. `attempts`: tries in all. `elapsed`: seconds from the first
     try to the last byte, waiting included. `raw`: the reply without its picture data. `occurrence`:
-    0 for the first time this very request stands in a run, 1 for the second, and so on.
+    0 for the first time this very request stands in a run, 1 for the second, and so on. `left_out`: what is
+    wrong with each picture of the reply that could not be had, and may have been billed too.
     """
 
     request: ImageRequest
@@ -265,6 +266,7 @@ class Generation:
     elapsed: float = 0.0
     raw: Any = field(default=None, repr=False)
     occurrence: int = 0
+    left_out: tuple[InvalidResponseError, ...] = ()
 
     @property
     def image(self) -> Image:

@@ -57,11 +57,12 @@ class RunReport:
     `total`: the length of the list, or as many as were pulled where it has none. `succeeded`, `failed`;
     `unknown` (may have been billed, see `Failed.unknown`); `skipped` (finished by an earlier run);
     `requests` sent, `retries` among them, also by reason; `throttled` (answers of 429); images
-    `billed_at_least` and `billed_at_most`; seconds `waited` for the limit, over all requests; `latency_p50`,
-    `latency_p95`, `latency_p99` (seconds, of the last 2,048 successful requests); `elapsed` seconds;
-    `stopped_by` (the error that ended the run early, or None); `drained` (it was, with prompts left to ask
-    for, of which a generator's are not in `total`); `failures`: the first 100 of what failed or is unknown,
-    and all that was bought and could not be stored (`error.generation` has it).
+    `billed_at_least` and `billed_at_most`; `left_out` (pictures that could not be had, see `Generation`);
+    seconds `waited` for the limit, over all requests; `latency_p50`, `latency_p95`, `latency_p99` (seconds,
+    of the last 2,048 successful requests); `elapsed` seconds; `stopped_by` (the error that ended it early,
+    or None); `drained` (it was, with prompts left to ask for, of which a generator's are not in `total`);
+    `failures`: the first 100 of what failed or is unknown, and all that was bought and could not be stored
+    (`error.generation` has it).
     """
 
     total: int = 0
@@ -75,6 +76,7 @@ class RunReport:
     throttled: int = 0
     billed_at_least: int = 0
     billed_at_most: int = 0
+    left_out: int = 0
     bytes_received: int = 0
     bytes_written: int = 0
     waited: float = 0.0

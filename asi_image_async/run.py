@@ -212,7 +212,7 @@ class Run:
             return await self._not_stored(index, item, generation, claim, error)
         stored.append(receipt)
         self._tell(ImageStored(generation.request, receipt))
-        spent = self._ledger.settle(item, len(generation.images))
+        spent = self._ledger.settle(item, _pictures(generation))
         await self._journal.record(claim.key, State.DONE, places, spent=spent)
         return Done(index, generation.request, generation, receipt)
 
@@ -225,7 +225,7 @@ class Run:
         self._batch.stop(error)
         self._tell(ImageNotStored(generation.request, error))
         prompt = generation.request.prompt
-        spent = self._ledger.settle(item, len(generation.images))
+        spent = self._ledger.settle(item, _pictures(generation))
         with contextlib.suppress(JournalError):  # it is likely on the same full disk
             await self._journal.record(claim.key, State.FAILED, str(error), prompt, spent=spent)
         return Failed(index, generation.request, error)
@@ -278,6 +278,10 @@ class Run:
             if len(self._failures) < _FAILURES_KEPT or isinstance(outcome.error, SinkError):
                 self._failures.append(outcome)
         self._tell(OutcomeReady(outcome))
+
+
+def _pictures(generation: Generation) -> int:
+    return len(generation.images) + len(generation.left_out)
 
 
 def _sink_error(what: str, cause: BaseException) -> SinkError:

@@ -662,8 +662,11 @@ async def test_a_picture_that_cannot_be_read_takes_no_good_one_with_it(
         service.says(lambda: reply({"data": [good, wrong, good]}))
         async with ImageSession(KEY, base_url=service.base_url, **settings()) as session:
             generation = await session.generate("a cat", n=3)
+            usage = session.usage
     assert [image.data for image in generation.images] == [JPEG, JPEG]
     assert "one of 3 pictures of a reply is left out" in caplog.text
+    assert [error.maybe_billed for error in generation.left_out] == [True]
+    assert (usage.images, usage.left_out, usage.billed_at_least, usage.billed_at_most) == (2, 1, 2, 3)
 
 
 async def test_pictures_and_links_in_one_reply_keep_their_order() -> None:

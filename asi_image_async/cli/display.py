@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol
 
 from rich.text import Text
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 
 __all__ = ["BatchView", "Display", "OneView"]
+
+_logger = logging.getLogger("asi_image_async")
 
 _TICK = 0.2
 _LINE_EVERY = 10.0
@@ -39,8 +42,20 @@ class View(Protocol):
         """For a terminal, many times a second."""
 
 
+class _Warnings(logging.Handler):
+    """What the library warns of, as lines that stay."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        super().__init__(logging.WARNING)
+        self._say = say
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """One of them."""
+        self._say(visible(f"warning: {record.getMessage()}"))
+
+
 class Display:
-    """Shows a view while entered, from a thread of its own.
+    """Shows a view while entered, from a thread of its own, and says what the library warns of.
 
     A terminal can stall (Ctrl-S), and so can a pipe; then the thread waits, and the run does not. When the
     run is over, what is still to be said waits for a minute, and where it was told to stop for two seconds.
@@ -51,16 +66,19 @@ class Display:
         self._view = view
         self._sayings: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._over = threading.Event()
+        self._warnings = _Warnings(self.say)
         shown = self._live if voice.is_terminal else self._lines
         self._thread = threading.Thread(
             target=self._words if quiet else shown, name="asi-image-display", daemon=True
         )
 
     def __enter__(self) -> Display:
+        _logger.addHandler(self._warnings)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
+        _logger.removeHandler(self._warnings)
         self._end(_PATIENCE)
 
     def say(self, text: str) -> None:

@@ -17,7 +17,7 @@ _SHOWN = 5
 _COUNTS = (
     "total", "succeeded", "failed", "unknown", "skipped", "requests", "retries", "retries_by_reason",
     "throttled",
-    "billed_at_least", "billed_at_most", "bytes_received", "bytes_written", "waited",
+    "billed_at_least", "billed_at_most", "left_out", "bytes_received", "bytes_written", "waited",
     "latency_p50", "latency_p95", "latency_p99", "elapsed",
 )  # fmt: skip
 

@@ -27,8 +27,9 @@ _MOST_IMAGES = 1e9  # a larger `n` is nonsense, and the journal must be able to 
 class Usage:
     """Live sums: `requests` sent, `images` and `bytes_received`, `retries`, `throttled` (answers of 429).
 
-    `retries_by_reason`: by status or by the error's name. `billed_at_least`, `billed_at_most`: images; where
-    the line was cut, or the request was given up, all that it asked for may have been. `waited`: seconds that
+    `left_out`: pictures that could not be had, of replies with others. `retries_by_reason`: by status or by
+    the error's name. `billed_at_least`, `billed_at_most`: images; where the line was cut, or the request was
+    given up, all that it asked for may have been, and so may what is left out. `waited`: seconds that
     requests waited for the limit, summed.
 
     `latency(q)` and `latency_p50`, `latency_p95`, `latency_p99` are seconds of the last successful
@@ -38,6 +39,7 @@ class Usage:
     def __init__(self) -> None:
         self.requests = 0
         self.images = 0
+        self.left_out = 0
         self.retries = 0
         self.retries_by_reason: Counter[str] = Counter()
         self.throttled = 0
@@ -56,8 +58,9 @@ class Usage:
                 self.waited += event.waited
             case RequestSucceeded():
                 self.images += event.images
+                self.left_out += event.left_out
                 self.billed_at_least += event.images
-                self.billed_at_most += event.images
+                self.billed_at_most += event.images + event.left_out
                 self.bytes_received += event.bytes_received
                 self._latencies.append(event.elapsed)
             case RequestFailed(error=error):
@@ -77,6 +80,7 @@ class Usage:
             "throttled": self.throttled,
             "billed_at_least": self.billed_at_least,
             "billed_at_most": self.billed_at_most + in_flight,
+            "left_out": self.left_out,
             "bytes_received": self.bytes_received,
             "waited": self.waited,
             "latency_p50": self.latency_p50,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -15,7 +16,11 @@ import pytest
 from PIL import Image
 
 from asi_image_async import models
+from asi_image_async.core.decode import to_image
+from asi_image_async.core.wire import Reply, read_reply
 from asi_image_async.emulator import Emulator, Fault
+from asi_image_async.errors import InvalidResponseError
+from asi_image_async.runtime.journal.summary import read_summary
 from asi_image_async.sinks.disk import sink
 
 Run = Callable[..., Any]
@@ -133,6 +138,7 @@ def test_json_is_the_report_and_nothing_else_on_standard_output(
         "retries_by_reason": {},
         "billed_at_least": 3,
         "billed_at_most": 3,
+        "left_out": 0,
         "throttled": 0,
         "bytes_written": 60_000,
         "interrupted": False,
@@ -141,6 +147,32 @@ def test_json_is_the_report_and_nothing_else_on_standard_output(
         "missing": 0,
         "spare": None,
     }
+
+
+@quick
+def test_a_picture_that_could_not_be_had_is_told_with_its_reason(
+    asi_image: Run, asi_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kinds = itertools.cycle([to_image, None])
+
+    def every_other(data: bytes) -> models.Image:
+        if (known := next(kinds)) is None:
+            raise InvalidResponseError("its link is\x1b gone", maybe_billed=True)
+        return known(data)
+
+    def twice(*incoming: Any) -> Reply:
+        reply = read_reply(*incoming)
+        return reply._replace(pictures=2 * reply.pictures)
+
+    monkeypatch.setattr("asi_image_async.exchange.read_reply", twice)
+    monkeypatch.setattr("asi_image_async.exchange.to_image", every_other)
+    Path("p.txt").write_text("a fox")
+    ended = asi_image("batch", "p.txt", "--out", "out", "--json", "--quiet")
+    report = ended.json
+    assert (report["succeeded"], report["left_out"]) == (1, 1)
+    assert (report["billed_at_least"], report["billed_at_most"]) == (1, 2)
+    assert r"warning: one of 2 pictures of a reply is left out: its link is\x1b gone" in ended.err
+    assert read_summary(Path("out/.asi-image/journal.sqlite")).spent == 2
 
 
 @pytest.mark.asi_emulator(faults=[Fault("error", prompt="whale", status=400, message="no \x1b[31mwhales")])
