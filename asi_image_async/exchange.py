@@ -44,6 +44,8 @@ __all__ = ["Books", "Exchange", "Item"]
 
 logger = logging.getLogger("asi_image_async")
 
+_LINK_ATTEMPTS = 4
+
 _Images: TypeAlias = tuple[Image, ...]
 _LeftOut: TypeAlias = tuple[InvalidResponseError, ...]
 
@@ -236,13 +238,14 @@ class Exchange:
         return tuple(images), tuple(wrong), linked
 
     async def _fetch(self, link: Link, room: int) -> bytes:
-        """Get a linked picture; it is bought already, so trying again costs nothing."""
+        """Get a linked picture; it is bought already, so trying again costs nothing, whatever the policy."""
+        most = max(_LINK_ATTEMPTS, self._policy.max_attempts)
         attempt = 1
         while True:
             try:
                 return await self._transport.fetch(link.url, room)
             except APIConnectionError as error:
-                if attempt >= self._policy.max_attempts:
+                if attempt >= most:
                     # The reply came whole: another one would have to be paid for.
                     raise InvalidResponseError(
                         str(error), hint="Get it from there while it lasts.", maybe_billed=True

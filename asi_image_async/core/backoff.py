@@ -34,7 +34,7 @@ class Money(Enum):
 # Statuses that say "not now" about a request that was not worked on. 408: the server gave up
 # waiting for the request. 425: it would not risk a replay. 429 and 503: too much at the moment.
 _NOT_NOW = frozenset({408, 425, 429, 503})
-_GATEWAYS_PATIENCE = frozenset({504, 524})  # statuses: it was over
+_GATEWAYS_PATIENCE = frozenset({504, 524, 598})  # statuses: it was over
 
 _IN_A_ROW = 3  # prompts; of one alone it may have been chance
 
@@ -45,8 +45,8 @@ def money(error: APIError) -> Money:
     - No connection: nothing was delivered, so nothing was billed.
     - A quota spent, a key refused, a request not understood: asking again changes nothing.
     - 429, 503: refused before any work, and worth another try.
-    - 502, 504, 520, 524: a gateway's word that its upstream's answer was lost or late, so the work may have
-      been done: unknown.
+    - 502, 504, 520, 524, 598, 599: a gateway's word that its upstream's answer was lost or late, so the work
+      may have been done: unknown.
     - Any other 5xx: an answer came that delivers nothing and so bills nothing (500 is the documented
       "internal error"), and is worth another try.
     - The request went out and no whole reply came back, or a reply without a readable picture: unknown.

@@ -260,6 +260,7 @@ def test_any_reply_has_pictures_or_is_our_error(body: bytes) -> None:
         (500, ServerError, False), (503, ServerError, False), (529, ServerError, False),
         (502, ServerError, True), (504, ServerError, True), (520, ServerError, True),
         (524, ServerError, True),
+        (598, ServerError, True),
         (302, APIStatusError, False), (307, APIStatusError, False), (409, APIStatusError, False),
         (418, APIStatusError, False), (204, APIStatusError, False),
     ],

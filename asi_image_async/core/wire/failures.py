@@ -36,7 +36,7 @@ _ERRORS: dict[int, type[APIStatusError]] = {
     429: RateLimitError,
 }
 # A gateway's word that its upstream's answer was lost or late: the work may have been done.
-_LOST_BEHIND_GATEWAY = frozenset({502, 504, 520, 524})
+_LOST_BEHIND_GATEWAY = frozenset({502, 504, 520, 524, 598, 599})
 # As text, so that `re` compiles them when there is a failure to read, not at the import.
 _QUOTA = (
     r"(?i)quota|billing|credit|insufficient[ _-]funds|balance(?!r)|payment|subscription"

@@ -31,14 +31,14 @@ async def read_within(
     size, expected = 0, response.content_length or 0
     if expected > bound:
         response.close()
-        raise _too_large(max_bytes)
+        raise _too_large(bound)
     while piece := await response.content.readany():
         if not size and await read_directly(response, piece, expected, memory, feed):
             return
         size += len(piece)
         if size > bound:
             response.close()
-            raise _too_large(max_bytes)
+            raise _too_large(bound)
         feed(piece, len(piece))
 
 
@@ -51,9 +51,9 @@ async def read_some(response: aiohttp.ClientResponse, said: bytearray) -> None:
             return
 
 
-def _too_large(max_bytes: int) -> InvalidResponseError:
+def _too_large(bound: float) -> InvalidResponseError:
     return InvalidResponseError(
-        f"the reply is larger than {max_bytes} bytes",
+        f"the reply is larger than {bound:.0f} bytes",
         hint="Raise max_response_bytes if such large pictures are meant.",
         maybe_billed=True,
     )
