@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
@@ -79,6 +80,7 @@ class PromptFile:
         # It has no end but this object's own.
         weakref.finalize(self, file.close)
         self._file = file
+        self._stamp = _stamp(file)
         self._name = name
         self.kind = kind
         self._defaults = defaults
@@ -100,6 +102,11 @@ class PromptFile:
         problems = Problems(self._name)
         for found in self._read(problems):
             problems.raise_any()
+            if _stamp(self._file) != self._stamp:  # a line may have moved, and be bought again, or in halves
+                raise ConfigurationError(
+                    f"{self._name} was changed while its prompts were asked for",
+                    hint="Run the same line again: what is done is not asked for again.",
+                )
             yield found
         problems.raise_any()
 
@@ -140,6 +147,14 @@ def _open(path: Path) -> BinaryIO:
         raise ConfigurationError(
             f"cannot read {path}: {reason}", hint="Check the path, and that you may read the file."
         ) from None
+
+
+def _stamp(file: BinaryIO) -> tuple[int, int] | None:
+    """What changes when somebody writes to a file; None for a copy of ours."""
+    if not isinstance(file, io.BufferedReader):
+        return None
+    found = os.fstat(file.fileno())
+    return found.st_size, found.st_mtime_ns
 
 
 def _open_pipe(path: str, flags: int) -> int:

@@ -31,6 +31,7 @@ _JSON_HINT = 'Each line is an object, {"prompt": "a fox"}, or a JSON text, "a fo
 _HEADER_HINT = "The first row has the names: write prompt above the prompts. A prompt a line is a .txt file."
 _SEMICOLON_HINT = "Save it with commas between the cells, not semicolons, or with tabs as a .tsv file."
 _TAB_HINT = "A tab parts two cells, and each row is a line."
+_LARGE_CELL_HINT = "Is it one cell? As JSON lines, a line may have 1 MiB."
 _COMMA_HINT = 'Write "..." round a cell with a comma or a quote in it, and "" for the quote.'
 
 
@@ -111,7 +112,8 @@ def _records(reader: Any, problems: Problems, hint: str) -> Iterator[tuple[int, 
         except StopIteration:
             return
         except csv.Error as error:
-            problems.add(number, f"not a row of cells: {error}", hint)
+            large = "field limit" in str(error)
+            problems.add(number, f"not a row of cells: {error}", _LARGE_CELL_HINT if large else hint)
             continue
         if cells:
             yield number, cells

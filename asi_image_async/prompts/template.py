@@ -87,7 +87,8 @@ def names_in(template: str) -> Sequence[str]:
             if name is None:
                 continue
             if form or conversion or not name.isidentifier():
-                raise ValueError(f"{{{name}}} is not a plain name")
+                said = f"{name}{f'!{conversion}' if conversion else ''}{f':{form}' if form else ''}"
+                raise ValueError(f"{{{said}}} is not a plain name")
             names[name] = None
     except ValueError as error:
         raise ConfigurationError(
