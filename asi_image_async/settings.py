@@ -73,7 +73,9 @@ def running_loop() -> asyncio.AbstractEventLoop:
 
 def find_api_key(given: SecretStr | None) -> SecretStr:
     """The key, without the quotes and blanks that an .env file leaves on it."""
-    own = given.get_secret_value() if given is not None else None
+    own = None if given is None else given.get_secret_value()
+    if own is not None and not own.strip().strip("\"'").strip():
+        raise ConfigurationError("api_key is empty", hint="Give a key, or None for that of the environment.")
     for value in (own, *map(os.environ.get, _KEY_VARIABLES)):
         key = (value or "").strip().strip("\"'").strip()
         if key:

@@ -565,6 +565,16 @@ async def test_a_cancelled_call_gives_its_place_back(service: Service) -> None:
         assert (await asyncio.wait_for(session.generate("next"), 5)).image.data == JPEG
 
 
+@pytest.mark.parametrize("empty", ["", "  ", "''"])
+async def test_an_empty_key_is_not_that_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch, empty: str
+) -> None:
+    monkeypatch.setenv("ASI_ONE_API_KEY", KEY)
+    with pytest.raises(ConfigurationError, match="api_key is empty"):
+        async with ImageSession(empty):
+            pass
+
+
 async def test_a_session_that_is_not_entered_says_how_to() -> None:
     with pytest.raises(ConfigurationError) as raised:
         await ImageSession(KEY).generate("a cat")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import AsiImageError, BudgetExceededError, SinkError
+from ..core.backoff import Money, money
+from ..errors import APIError, AsiImageError, BudgetExceededError, SinkError
 from ..outcomes import Failed, RunReport
 from ..progress.spans import span
 from .destination import Missing
@@ -72,13 +73,16 @@ def summarize(
         voice.say(_sums(report, place), "green" if report.ok else "")
     for failure in sorted(report.failures[:_SHOWN], key=lambda failure: failure.index):
         _tell(voice, failure)
+    for hint in dict.fromkeys(failure.error.hint for failure in report.failures[:_SHOWN]):
+        if report.stopped_by is None or hint != report.stopped_by.hint:  # which is said below
+            voice.label("  hint", visible(hint), "cyan")
     more = report.failed + report.unknown - _SHOWN
     if more > 0 and report.failures:
         voice.say(f"  and {more} more")
     if report.unknown:
         voice.say(
-            f"{report.unknown} may have been billed without a picture: the request went out, and no whole"
-            f" reply came back. {'' if again else 'Without '}--no-resend-unknown"
+            f"{report.unknown} may have been billed without a picture: the request went out, and none came"
+            f" back. {'' if again else 'Without '}--no-resend-unknown"
             f" {'leaves them out next time' if again else 'the same line asks for them again'}.",
             "yellow",
         )
@@ -112,7 +116,13 @@ def _say_what_next(voice: Voice, report: RunReport, total: int, *, again: bool) 
     left = total - report.succeeded - report.skipped - report.failed - report.unknown
     wants = [f"{left} {'is' if left == 1 else 'are'} left"] if left > 0 else []
     spent = isinstance(report.stopped_by, BudgetExceededError)  # its hint says what is to be done first
-    if not spent and (wants or report.failed or (report.unknown and again)):
+    if not spent and (wants or _may_succeed(report) or (report.unknown and again)):
         wants.append("run the same line again to ask for what is missing")
     if wants:
         voice.say("; ".join(wants))
+
+
+def _may_succeed(report: RunReport) -> bool:
+    """Whether something failed that may not fail again."""
+    failed = [failure.error for failure in report.failures if not failure.unknown]
+    return any(not isinstance(error, APIError) or money(error) is not Money.REFUSED for error in failed)

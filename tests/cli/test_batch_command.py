@@ -184,7 +184,8 @@ def test_a_failure_is_told_with_its_reason_and_what_to_do(
     assert "2 pictures in out/, 1 failed" in ended.err
     assert r'failed: prompt 2 "a blue whale": 400: no \x1b[31mwhales' in ended.err
     assert "\x1b" not in ended.err
-    assert "run the same line again" in ended.err
+    assert ended.err.count("hint: Change the prompt") == 1
+    assert "run the same line again" not in ended.err  # it would fail again
 
     (failure,) = asi_image("batch", prompts, "--out", "out", "--json").json["failures"]
     assert (failure["index"], failure["prompt"]) == (1, "a blue whale")
@@ -192,6 +193,14 @@ def test_a_failure_is_told_with_its_reason_and_what_to_do(
     assert (error["type"], error["maybe_billed"]) == ("BadRequestError", False)
     assert error["message"].startswith("400: no")
     assert error["hint"]
+
+
+@pytest.mark.asi_emulator(faults=[Fault("error", prompt="whale", status=500)])
+def test_after_a_failure_that_may_not_come_again_the_same_line_is_advised(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    ended = asi_image("batch", prompts, "--out", "out", "--retries", 0)
+    assert "run the same line again to ask for what is missing" in ended.err
 
 
 @pytest.mark.asi_emulator(faults=[Fault("drop-after", prompt="whale")], canned=20_000)
