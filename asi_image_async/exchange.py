@@ -173,6 +173,8 @@ class Exchange:
             await self._tell_gate(turn, error, item)
             raise
         except BaseException:
+            if self._books and not item.in_flight and not item.unknown:
+                self._books.landed(item)
             if started:
                 elapsed = self._gate.now() - turn.granted
                 self._tell(RequestCancelled(item.request, item.attempts, elapsed, item.in_flight))

@@ -113,6 +113,10 @@ class Ledger:
         """
         if self._max_images is not None:
             await self._spend(item, images_asked(item.request), self._max_images)
+        images = images_asked(item.request) * (1 + len(item.unknown)) if self._max_images is None else 0
+        flight = item.row, item.request.prompt, images
+        if not self._journal.ask_unknown_again:  # where it may have been billed it is never asked for again
+            await self._journal.departs(*flight)
         at = time.time()
         number = None
         if self._window >= _SHORTEST_STAMPED:
@@ -121,8 +125,8 @@ class Ledger:
         def leaves() -> None:
             if number is not None and (now := time.time()) - at > _SOON:
                 self._journal.restamp(number, now)
-            images = images_asked(item.request) * (1 + len(item.unknown)) if self._max_images is None else 0
-            self._journal.departed(item.row, item.request.prompt, images)
+            if self._journal.ask_unknown_again:
+                self._journal.departed(*flight)
 
         return leaves
 

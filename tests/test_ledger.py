@@ -384,8 +384,8 @@ async def test_what_is_cancelled_as_by_a_loop_that_ends_is_spent_once_if_it_was_
 class Watched(Journal):
     """Remembers what it is told of what is on its way."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, *, ask_unknown_again: bool = True) -> None:
+        super().__init__(path, ask_unknown_again=ask_unknown_again)
         self.told: list[int | str] = []
 
     def departed(self, key: bytes, prompt: str, images: int) -> None:
@@ -412,6 +412,41 @@ async def test_an_attempt_that_may_have_been_billed_is_in_flight_until_the_promp
         report = await asker.run(["a"], MemorySink(), journal=book)
     assert book.told == [1, 2]
     assert (report.succeeded, report.unknown) == ((1, 0) if then == 200 else (0, 1))
+
+
+async def test_what_is_never_to_be_asked_for_again_is_written_down_before_it_leaves(
+    service: Service, journal: Path
+) -> None:
+    known: list[int] = []
+
+    async def answer(number: int, _: web.Request) -> web.StreamResponse:
+        known.append(read_summary(journal).in_flight)
+        return reply()
+
+    service.answer = answer
+    async with session(service, max_concurrency=1) as asker:
+        await asker.run(PROMPTS[:5], MemorySink(), journal=Journal(journal, ask_unknown_again=False))
+    assert known == [1] * 5
+
+
+async def test_what_was_about_to_leave_and_did_not_is_not_in_flight(service: Service, journal: Path) -> None:
+    class Slow(Watched):
+        async def departs(self, key: bytes, prompt: str, images: int) -> None:
+            await super().departs(key, prompt, images)
+            written.set()
+            await asyncio.sleep(60)
+
+    written = asyncio.Event()
+    book = Slow(journal, ask_unknown_again=False)
+    async with session(service) as asker:
+        running = asyncio.create_task(asker.run(["a"], MemorySink(), journal=book))
+        await asyncio.wait_for(written.wait(), 5)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        assert book.told == ["landed"]
+        assert read_summary(journal).in_flight == 0
+        report = await asker.run(["a"], MemorySink(), journal=Journal(journal, ask_unknown_again=False))
+    assert report.succeeded == 1
 
 
 async def test_what_is_reserved_for_others_may_come_back_and_is_waited_for(

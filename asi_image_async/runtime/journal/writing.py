@@ -120,6 +120,11 @@ class Journal:
         """A request for an item is on its way, for so many images not counted yet; not waited for."""
         self._post(_DEPARTED, (key, prompt[:_BEGINNING], images))
 
+    async def departs(self, key: bytes, prompt: str, images: int) -> None:
+        """The same of one that is about to go; returns when that would survive a crash."""
+        row = key, prompt[:_BEGINNING], images
+        await self._do(lambda database: database.execute(_DEPARTED, row).rowcount)
+
     def landed(self, key: bytes) -> None:
         """It came to nothing, and was surely not billed; not waited for."""
         self._post(_LANDED, (key,))
