@@ -88,10 +88,19 @@ def test_only_what_is_called_base64_is_read_as_base64() -> None:
     assert decode_picture("data:image/jpeg;notbase64,a%20cat") == b"a cat"
 
 
-@pytest.mark.parametrize("shift", range(3))
-def test_a_long_data_url_in_percent_signs_is_read_whole_wherever_it_is_cut(shift: int) -> None:
-    data = b"a" * shift + b"\xff" * 50_000
-    assert decode_picture(f"data:image/jpeg,{quote(data)}") == data
+@given(
+    data=st.lists(st.sampled_from([*b"%=_+ .aF0\r\n\t\x00\xff"])).map(bytes),
+    safe=st.sampled_from(["", "=_ \r\n\t"]),
+)
+def test_a_picture_in_percent_signs_is_read_whole(data: bytes, safe: str) -> None:
+    assert decode_picture(f"data:image/jpeg,{quote(data, safe=safe)}") == data
+    assert decode_picture(f"data:image/jpeg,{quote(data, safe=safe).lower()}") == data.lower()
+
+
+@pytest.mark.parametrize("stray", ["%", "%4", "%zz", "%%41"])
+def test_a_percent_sign_that_stands_for_nothing_never_passes_unseen(stray: str) -> None:
+    with pytest.raises(InvalidResponseError, match="stands for nothing"):
+        decode_picture(f"data:image/jpeg,%ff{stray}")
 
 
 @settings(max_examples=100, deadline=None)
