@@ -197,6 +197,15 @@ async def test_the_line_tells_all_that_is_known_and_columns_of_the_same_names_to
     assert (line["created"], line["attempts"], line["elapsed"]) == ("2025-07-29T12:00:00+00:00", 2, 1.235)
 
 
+async def test_no_column_takes_the_place_of_another_of_the_user_s(tmp_path: Path) -> None:
+    columns = {"width": 1, "given_width": 2, "given_given_width": 3, "given_prompt": 4}
+    async with opened(tmp_path) as sink:
+        await sink.write(make("a fox", metadata=columns))
+    [line] = lines(tmp_path)
+    assert {name: line[name] for name in columns} == columns | {"width": 16}
+    assert line["given_given_given_width"] == 1
+
+
 async def test_several_pictures_of_one_reply_have_a_name_and_a_line_each(tmp_path: Path) -> None:
     async with opened(tmp_path) as sink:
         receipt = await sink.write(make("a fox", JPEG, PNG, JPEG))

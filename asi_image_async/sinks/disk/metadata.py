@@ -62,7 +62,10 @@ class Metadata:
 
 
 def line_of(generation: Generation, image: Image, file_name: str) -> bytes:
-    """A picture's line; a column of the user's that is named as one of ours is `given_NAME`."""
+    """A picture's line; a column of the user's that is named as one of ours is `given_NAME`.
+
+    Where that is a name of the user's too, it is `given_given_NAME`, and so on.
+    """
     request = generation.request
     created = generation.created
     ours = {
@@ -80,11 +83,13 @@ def line_of(generation: Generation, image: Image, file_name: str) -> bytes:
         "elapsed": round(generation.elapsed, 3),
     }
     given = {**request.metadata, **request.sent_beside}
-    line = {
-        **{f"given_{name}" if name in ours else name: value for name, value in given.items()},
-        **ours,
-    }
-    return to_json(line) + b"\n"
+    line = {name: value for name, value in given.items() if name not in ours}
+    for name in filter(ours.__contains__, given):
+        free = f"given_{name}"
+        while free in line:
+            free = f"given_{free}"
+        line[free] = given[name]
+    return to_json({**line, **ours}) + b"\n"
 
 
 def tidy(folder: Path, temporary_directory: Path) -> None:
