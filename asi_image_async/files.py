@@ -121,6 +121,8 @@ def write_durably(path: Path, data: bytes) -> None:
         sync_directory(path.parent)
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
+    except ValueError as error:  # a name that no system takes, such as one with a NUL
+        raise OSError(errno.EINVAL, str(error), str(path)) from error
 
 
 def sync_directory(directory: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import io
 import os
@@ -164,6 +165,16 @@ async def test_saving_where_there_is_no_directory_is_an_oserror(image: Image, tm
     with pytest.raises(FileNotFoundError) as raised:
         await image.save(tmp_path / "gone" / "fox")
     assert str(raised.value) == f"[Errno 2] No such file or directory: '{tmp_path / 'gone' / 'fox.jpg'}'"
+
+
+@pytest.mark.parametrize("name", ["a\0b", "gone\0/b", "\ud800"])
+async def test_saving_under_a_name_that_no_system_takes_is_an_oserror(
+    image: Image, tmp_path: Path, name: str
+) -> None:
+    with pytest.raises(OSError) as raised:
+        await image.save(tmp_path / name)
+    assert (raised.value.errno, raised.value.filename) == (errno.EINVAL, str(tmp_path / f"{name}.jpg"))
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_generation_shows_its_first_picture(generation: Generation, image: Image) -> None:
