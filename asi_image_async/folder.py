@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,20 +60,27 @@ class Tail:
     """The lines that have come since they were read last, as objects; `end` is the byte after the last.
 
     A line whose picture is not in the folder is passed over, and so is one that is torn, or names another
-    place: the folder may have come from somebody else.
+    place: the folder may have come from somebody else. `since`: the `place` at which another one was.
     """
 
-    def __init__(self, folder: Path, end: int = 0) -> None:
+    def __init__(self, folder: Path, since: str = "") -> None:
         self._folder = folder
         self._file = folder / METADATA
-        self.end = end
+        known = re.fullmatch(r"(\d{1,20})-(\d{1,40})", since, re.ASCII)
+        self.end, self._inode = map(int, known.groups()) if known else (0, 0)
+
+    @property
+    def place(self) -> str:
+        """Where it is, and in which file: a tidied one is another, and may have grown since."""
+        return f"{self.end}-{self._inode}"
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         if not self._file.is_file():
             return
         with open(self._file, "rb") as file:
-            if file.seek(0, os.SEEK_END) < self.end:  # it was tidied up: what is told again does no harm
-                self.end = 0
+            now = os.fstat(file.fileno())
+            if now.st_ino != self._inode or now.st_size < self.end:  # what is told again does no harm
+                self.end, self._inode = 0, now.st_ino
             file.seek(self.end)
             for line in file:
                 if not line.endswith(b"\n"):  # it is being written

@@ -34,7 +34,7 @@ def test_it_gives_what_is_new_and_no_line_before_its_end(folder: Path) -> None:
     assert prompts(tail) == []
     add(folder, b' and half"}\n')
     assert prompts(tail) == ["half and half"]
-    assert prompts(Tail(folder, tail.end)) == []
+    assert prompts(Tail(folder, tail.place)) == []
 
 
 def test_it_begins_again_where_the_file_was_tidied_up(folder: Path) -> None:
@@ -43,6 +43,24 @@ def test_it_begins_again_where_the_file_was_tidied_up(folder: Path) -> None:
     assert prompts(tail) == ["old"] * 3
     (folder / "metadata.jsonl").write_bytes(b'{"file_name": "0.jpg", "prompt": "tidy"}\n')
     assert prompts(tail) == ["tidy"]
+
+
+def test_a_file_that_was_tidied_up_and_has_grown_past_its_end_is_read_from_its_start(folder: Path) -> None:
+    add(folder, b"torn\n", *[b'{"file_name": "0.jpg", "prompt": "old"}\n'] * 2)
+    tail = Tail(folder)
+    assert prompts(tail) == ["old"] * 2
+    before = tail.place
+    (folder / "new").write_bytes(b'{"file_name": "0.jpg", "prompt": "%b"}\n' % (b"long" * 20))
+    (folder / "new").replace(folder / "metadata.jsonl")
+    add(folder, b'{"file_name": "0.jpg", "prompt": "new"}\n')
+    assert prompts(tail) == prompts(Tail(folder, before)) == ["long" * 20, "new"]
+    assert prompts(tail) == []
+
+
+@pytest.mark.parametrize("place", ["", "40", "x", "-1-1", "0-" + "9" * 5000, "9" * 5000, f"{2**66}-1", "٣-٣"])
+def test_a_place_that_none_gave_is_the_start(folder: Path, place: str) -> None:
+    add(folder, b'{"file_name": "0.jpg", "prompt": "one"}\n')
+    assert prompts(Tail(folder, place)) == ["one"]
 
 
 def test_lines_that_are_torn_of_no_picture_or_of_another_place_are_passed_over(folder: Path) -> None:

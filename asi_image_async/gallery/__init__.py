@@ -75,7 +75,7 @@ def gallery_data(
     return {
         "entries": entries,
         "filters": find_filters(entries),
-        "end": read.end,
+        "place": read.place,
         "older": read.total if read.total > len(read.pictures) else None,
         "pictures": _address(folder, seen_from),
         "thumbnails": _address(folder / THUMBNAILS, seen_from),

@@ -31,11 +31,11 @@ _NOT_SHOWN = frozenset({"width", "height", "mime_type"})
 
 @dataclass(frozen=True)
 class Entries:
-    """The newest `pictures` of a folder, oldest first, of `total`; metadata.jsonl was read to `end`."""
+    """The newest `pictures` of a folder, oldest first, of `total`; metadata.jsonl is read to `place`."""
 
     pictures: list[Entry]
     total: int
-    end: int
+    place: str
 
 
 def read_entries(folder: Path) -> Entries:
@@ -47,7 +47,7 @@ def read_entries(folder: Path) -> Entries:
         newest.append(to_entry(line))
         total += 1
     last = {entry["file"]: entry for entry in newest}
-    return Entries(list(last.values()), total - len(newest) + len(last), tail.end)
+    return Entries(list(last.values()), total - len(newest) + len(last), tail.place)
 
 
 def find_failures(journal: Path) -> list[Entry]:

@@ -196,7 +196,7 @@ filter();
 
 if (page.live) {
   const places = new Map(entries.map((entry, index) => [entry.file, index]));
-  new EventSource("events?since=" + page.end).onmessage = (event) => {
+  new EventSource("events?since=" + page.place).onmessage = (event) => {
     const entry = JSON.parse(event.data);
     if (places.has(entry.file)) return;
     places.set(entry.file, entries.length);

@@ -34,28 +34,28 @@ class _Watch:
         return web.Response(text=make_page(title_of(self._folder), data, live=True), content_type="text/html")
 
     async def events(self, request: web.Request) -> web.StreamResponse:
-        """Server-sent events: each picture that has come since; an event's id is where its line ends."""
+        """Server-sent events: each picture that has come since; an event's id is the place after its line."""
         since = request.headers.get("Last-Event-ID") or request.query.get("since", "")
-        tail = Tail(self._folder, int(since) if since.isdecimal() else 0)
+        tail = Tail(self._folder, since)
         response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await response.prepare(request)
         with suppress(ConnectionResetError):  # the page was closed
             while True:
-                for end, entry in await asyncio.to_thread(self._new, tail):
+                for place, entry in await asyncio.to_thread(self._new, tail):
                     data = to_json(entry, inf_nan_mode="null")
-                    await response.write(b"id: %d\ndata: %b\n\n" % (end, data))
+                    await response.write(b"id: %b\ndata: %b\n\n" % (place.encode(), data))
                 await response.write(b":\n\n")
                 await asyncio.sleep(_LOOK_EVERY)
         return response
 
-    def _new(self, tail: Tail) -> list[tuple[int, Entry]]:
-        """The lines that have come, each with where it ends."""
-        entries = [(tail.end, to_entry(line)) for line in tail]
+    def _new(self, tail: Tail) -> list[tuple[str, Entry]]:
+        """The lines that have come, each with the place after it."""
+        entries = [(tail.place, to_entry(line)) for line in tail]
         names = [entry["file"] for _, entry in entries]
         there = make_thumbnails(self._folder, names, self._folder / THUMBNAILS)
         return [
-            (end, entry | ({"thumbnail": f"{entry['file']}.jpg"} if entry["file"] in there else {}))
-            for end, entry in entries
+            (place, entry | ({"thumbnail": f"{entry['file']}.jpg"} if entry["file"] in there else {}))
+            for place, entry in entries
         ]
 
     def files(self, folder: Path) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:

@@ -35,11 +35,11 @@ async def data_of(http: aiohttp.ClientSession, address: str) -> dict[str, Any]:
     return json.loads(page.partition('id="data">')[2].partition("</script>")[0])
 
 
-async def next_event(reply: aiohttp.ClientResponse) -> tuple[int, dict[str, Any]]:
-    place = 0
+async def next_event(reply: aiohttp.ClientResponse) -> tuple[str, dict[str, Any]]:
+    place = ""
     while line := await asyncio.wait_for(reply.content.readline(), 10):
         if line.startswith(b"id: "):
-            place = int(line[4:])
+            place = line[4:].decode().strip()
         if line.startswith(b"data: "):
             return place, json.loads(line[6:])
     raise AssertionError("the events ended")
@@ -54,18 +54,38 @@ async def test_what_comes_after_the_page_is_told_once_and_carries_on_where_a_rea
         assert [entry["prompt"] for entry in data["entries"]] == ["here already"]
         assert data["live"] is True
         fill({"prompt": "came between", "file_name": "b.jpg"})
-        async with http.get(f"{address}events?since={data['end']}") as events:
+        async with http.get(f"{address}events?since={data['place']}") as events:
             place, entry = await next_event(events)
             assert (entry["prompt"], entry["thumbnail"]) == ("came between", "b.jpg.jpg")
             fill({"prompt": "came later", "file_name": "c.jpg"})
             assert (await next_event(events))[1]["prompt"] == "came later"
-        async with http.get(f"{address}events", headers={"Last-Event-ID": str(place)}) as events:
+        async with http.get(f"{address}events", headers={"Last-Event-ID": place}) as events:
             assert (await next_event(events))[1]["prompt"] == "came later"
-        async with http.get(f"{address}events?since={data['end']}") as events:  # both at once
+        async with http.get(f"{address}events?since={data['place']}") as events:  # both at once
             assert (await next_event(events))[0] == place
         for path in ("pictures/b.jpg", "thumbnails/b.jpg.jpg"):
             async with http.get(address + path) as reply:
                 assert (reply.status, reply.content_type) == (200, "image/jpeg")
+
+
+async def test_a_reader_that_comes_back_misses_nothing_of_a_file_that_was_tidied_up_meanwhile(
+    fill: Fill,
+) -> None:
+    folder = fill({"prompt": "a"}, {"prompt": "b"})
+    lines = folder / "metadata.jsonl"
+    async with watching(folder) as address, aiohttp.ClientSession() as http:
+        place = (await data_of(http, address))["place"]
+        (folder / "tidied").write_bytes(lines.read_bytes().splitlines(keepends=True)[1])
+        (folder / "tidied").replace(lines)
+        fill({"prompt": "c", "file_name": "c.jpg"}, {"prompt": "d", "file_name": "d.jpg"})
+        async with http.get(f"{address}events", headers={"Last-Event-ID": place}) as events:
+            assert [(await next_event(events))[1]["prompt"] for _ in range(3)] == ["b", "c", "d"]
+
+
+async def test_a_place_of_thousands_of_digits_is_as_none(fill: Fill) -> None:
+    async with watching(fill({"prompt": "a fox"})) as address, aiohttp.ClientSession() as http:
+        async with http.get(f"{address}events?since={'9' * 5000}") as events:
+            assert (await next_event(events))[1]["prompt"] == "a fox"
 
 
 async def test_only_pictures_of_the_folder_are_served(fill: Fill, tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ def line_of(generation: Generation, image: Image, file_name: str) -> bytes:
     }
     given = {**request.metadata, **request.sent_beside}
     line = {name: value for name, value in given.items() if name not in ours}
-    for name in filter(ours.__contains__, given):
+    for name in [each for each in given if each in ours]:
         free = f"given_{name}"
         while free in line:
             free = f"given_{free}"
