@@ -16,7 +16,7 @@ from service import picture
 from asi_image_async import DiskSink, Generation, ImageRequest
 from asi_image_async.core.decode import to_image
 from asi_image_async.errors import ConfigurationError, SinkError
-from asi_image_async.export import Lines, export_folder
+from asi_image_async.export import Lines, export_folder, read_picture
 from asi_image_async.gallery import make_gallery
 
 pytestmark = pytest.mark.anyio
@@ -149,6 +149,52 @@ async def test_shards_are_cut_and_named_after_the_path(
     monkeypatch.setattr("asi_image_async.export.shards._MOST_SAMPLES", 3)
     exported = export_folder(folder, "webdataset", tmp_path / "foxes.tar")
     assert [file.name for file in exported.files] == ["foxes-000000.tar", "foxes-000001.tar"]
+
+
+async def test_of_an_earlier_export_no_shard_is_left_and_of_other_files_all_are(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("asi_image_async.export.shards._MOST_SAMPLES", 1)
+    assert len(export_folder(folder, "webdataset", tmp_path / "foxes.tar").files) == 4
+    theirs = {"foxes-202501.tar", "foxes.tar", "foxes-x.tar", "hares-000001.tar"}
+    for name in theirs:
+        (tmp_path / name).write_text("mine", encoding="utf-8")
+    for gone in list(folder.glob("*.jpg")) + list(folder.glob("*.png")):
+        gone.unlink()
+    [only] = export_folder(folder, "webdataset", tmp_path / "foxes.tar").files
+    assert {path.name for path in tmp_path.glob("*.tar")} == theirs | {only.name}
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_where_a_later_shard_fails_the_earlier_ones_are_as_they_were(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, before: bool
+) -> None:
+    monkeypatch.setattr("asi_image_async.export.shards._MOST_SAMPLES", 1)
+    if before:
+        export_folder(folder, "webdataset", tmp_path / "shards")
+        (tmp_path / "shards" / "pictures-000000.tar").write_bytes(b"earlier")
+    content = {path: path.read_bytes() for path in (tmp_path / "shards").glob("*")}
+    last = sorted(Lines(folder), key=lambda line: line["n"])[-1]["file_name"]
+    (folder / last).write_bytes(bytes(100_000))
+    with largest_file(50_000), pytest.raises(SinkError, match="cannot write"):
+        export_folder(folder, "webdataset", tmp_path / "shards")
+    assert {path: path.read_bytes() for path in (tmp_path / "shards").glob("*")} == content
+    assert not list((tmp_path / "shards").glob(".*"))
+
+
+@pytest.mark.parametrize(("to", "module"), [("parquet", "table"), ("webdataset", "shards")])
+async def test_a_picture_that_cannot_be_read_is_named(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, to: str, module: str
+) -> None:
+    first, *_ = [line["file_name"] for line in Lines(folder)]
+
+    def without_the_first(path: Path) -> bytes:
+        (folder / first).unlink(missing_ok=True)  # after its line was found to have a picture
+        return read_picture(path)
+
+    monkeypatch.setattr(f"asi_image_async.export.{module}.read_picture", without_the_first)
+    with pytest.raises(SinkError, match=f"cannot read .*{first}: No such file"):
+        export_folder(folder, to, tmp_path / "out")
 
 
 async def test_pictures_of_one_name_and_two_kinds_are_two(folder: Path, loaded: Any, tmp_path: Path) -> None:

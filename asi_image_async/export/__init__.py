@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ConfigurationError, SinkError
 from ..folder import Tail, check_folder, check_output
 
-__all__ = ["FORMATS", "Exported", "Line", "Lines", "export_folder"]
+__all__ = ["FORMATS", "Exported", "Line", "Lines", "export_folder", "read_picture"]
 
 FORMATS = ("webdataset", "parquet", "csv")
 Line = dict[str, Any]
@@ -50,7 +50,7 @@ def export_folder(folder: str | Path, to: str, path: str | Path) -> Exported:
     `datasets` reads it with an image column. "csv": the lines without the pictures.
 
     Raises ConfigurationError for what is no folder, an unknown form, or where its library is missing,
-    SinkError where `path` cannot be written.
+    SinkError where `path` cannot be written, or a picture cannot be read.
     """
     folder, path = Path(folder), Path(path)
     check_folder(folder)
@@ -60,6 +60,16 @@ def export_folder(folder: str | Path, to: str, path: str | Path) -> Exported:
         return write(folder, Lines(folder), path)
     except OSError as error:
         raise SinkError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def read_picture(path: Path) -> bytes:
+    """Its bytes; raises SinkError where they cannot be read, such as when it was taken away meanwhile."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise SinkError(
+            f"cannot read {path}: {error.strerror or error}", hint="Run the same again, or look at that file."
+        ) from error
 
 
 def _writer(to: str) -> Callable[[Path, Lines, Path], Exported]:

@@ -11,7 +11,7 @@ from typing import Any
 
 from ..errors import ConfigurationError
 from ..files import replacing
-from . import Exported, Line, Lines
+from . import Exported, Line, Lines, read_picture
 
 __all__ = ["write_csv", "write_parquet"]
 
@@ -71,7 +71,7 @@ def _groups(lines: Iterator[Line]) -> Iterator[list[Line]]:
 
 def _table(folder: Path, lines: list[Line], kinds: dict[str, str]) -> dict[str, list[Any]]:
     names = [line["file_name"] for line in lines]
-    pictures = [{"bytes": (folder / name).read_bytes(), "path": name} for name in names]
+    pictures = [{"bytes": read_picture(folder / name), "path": name} for name in names]
     return {
         _IMAGE: pictures,
         **{name: [_plain(line.get(name), kind) for line in lines] for name, kind in kinds.items()},
