@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -103,5 +104,7 @@ def read_line(line: bytes) -> dict[str, Any] | None:
 
 def is_picture_of(folder: Path, name: str) -> bool:
     """Whether a name is that of a picture in the folder: not hidden, and in no other place."""
-    plain = not name.startswith(".") and not {"/", "\\", "\0"} & set(name)
+    # On Windows "D:fox.jpg" is a file of another drive.
+    elsewhere = {"/", "\\", "\0", *(":" if sys.platform == "win32" else "")}
+    plain = not name.startswith(".") and not elsewhere & set(name)
     return plain and name.lower().endswith(_SUFFIXES) and os.path.isfile(folder / name)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
 from service import picture
 
 from asi_image_async.errors import ConfigurationError
-from asi_image_async.folder import Tail, check_folder
+from asi_image_async.folder import Tail, check_folder, is_picture_of
 
 
 @pytest.fixture
@@ -84,6 +85,17 @@ def test_lines_that_are_torn_of_no_picture_or_of_another_place_are_passed_over(f
         b'{"file_name": "0.jpg", "prompt": "good"}\n',
     )
     assert prompts(Tail(folder)) == ["good"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no such file there")
+def test_a_name_with_a_drive_is_of_another_place_on_windows(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "D:fox.jpg").write_bytes(picture())
+    assert is_picture_of(folder, "D:fox.jpg")
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert not is_picture_of(folder, "D:fox.jpg")
+    assert is_picture_of(folder, "0.jpg")
 
 
 def test_what_is_no_folder_of_a_batch_is_told(folder: Path) -> None:
