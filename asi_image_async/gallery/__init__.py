@@ -95,5 +95,8 @@ def title_of(folder: Path) -> str:
 
 def _address(folder: Path, seen_from: Path) -> str:
     """The way from the page to a folder, as the beginning of an address: "" or `../pictures/`."""
-    way = os.path.relpath(folder.resolve(), seen_from.resolve()).replace(os.sep, "/")
+    try:
+        way = os.path.relpath(folder.resolve(), seen_from.resolve()).replace(os.sep, "/")
+    except ValueError:  # on Windows no way leads from one drive to another
+        return f"{folder.resolve().as_uri()}/"
     return "" if way == "." else f"{quote(way, errors='surrogateescape')}/"

@@ -93,6 +93,19 @@ def test_a_page_that_cannot_be_written_is_told(fill: Fill, tmp_path: Path) -> No
         make_gallery(fill({}), tmp_path / "no folder" / "index.html")
 
 
+def test_a_page_on_another_drive_has_the_whole_address_of_the_pictures(
+    fill: Fill, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = fill({})
+
+    def on_another_drive(*_: object) -> str:
+        raise ValueError("path is on mount 'D:', start on mount 'C:'")
+
+    monkeypatch.setattr(os.path, "relpath", on_another_drive)
+    page = make_gallery(folder, tmp_path / "page.html").path.read_text(encoding="utf-8")
+    assert f'"pictures":"{folder.resolve().as_uri()}/"' in page
+
+
 def test_a_line_that_nobody_here_wrote_does_no_harm(fill: Fill) -> None:
     folder = fill({"size": [1024, 1024], "model": {"name": "a"}}, {"prompt": "a fox"})
     with open(folder / "metadata.jsonl", "a", encoding="utf-8") as file:
