@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 from ..errors import SinkError
@@ -139,15 +139,16 @@ def write_out(data: bytes) -> None:
     if sys.stdout is None:  # closed before the start
         return
     descriptor = _behind(sys.stdout)
-    if descriptor is None:
-        sys.stdout.buffer.write(data)
-        sys.stdout.flush()
-        return
     try:
-        _write(descriptor, data)
+        if descriptor is None:
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+        else:
+            _write(descriptor, data)
     except OSError as error:
         gone = _nobody_reads(error, descriptor)
-        discard(descriptor)
+        with suppress(OSError):  # in a test there may be none
+            discard(sys.stdout.fileno())
         if gone:
             return
         raise SinkError(
@@ -156,11 +157,11 @@ def write_out(data: bytes) -> None:
         ) from None
 
 
-def _nobody_reads(error: OSError, descriptor: int) -> bool:
+def _nobody_reads(error: OSError, descriptor: int | None) -> bool:
     """Whether it is no news to anybody: as with `| head`, or a terminal that was closed."""
     if isinstance(error, BrokenPipeError):
         return True
-    return error.errno == errno.EIO and stat.S_ISCHR(os.fstat(descriptor).st_mode)
+    return descriptor is not None and error.errno == errno.EIO and stat.S_ISCHR(os.fstat(descriptor).st_mode)
 
 
 def discard(descriptor: int) -> None:

@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 
+from asi_image_async.cli import outlets
 from asi_image_async.cli.speech import shortened, visible
 from asi_image_async.emulator import Emulator
+from asi_image_async.errors import SinkError
 
 Run = Callable[..., Any]
 Start = Callable[..., Any]
@@ -104,6 +106,17 @@ def test_closed_and_full_outputs_lose_no_picture(asi_emulator: Emulator, prompts
     assert "error: cannot write to standard output: No space left on device" in ended.stderr
     assert "3 pictures in two/" in ended.stderr
     assert len(list(Path("out").glob("*.jpg"))) == 3
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+def test_what_python_s_own_stream_cannot_write_as_on_windows_is_told_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(outlets, "_behind", lambda _: None)
+    with open("/dev/full", "w") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        with pytest.raises(SinkError, match="standard output: No space left"):
+            outlets.write_out(b"a fox\n")
 
 
 @pytest.mark.parametrize("option", ["--help", "batch --help", "--version"])
