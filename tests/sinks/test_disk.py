@@ -22,7 +22,7 @@ import pytest
 from full_disk import largest_file
 from service import JPEG, picture
 
-from asi_image_async import DiskSink, Generation, ImageRequest, Receipt
+from asi_image_async import DiskSink, Generation, ImageRequest, Receipt, locks
 from asi_image_async.core.decode import to_image
 from asi_image_async.core.recipe import extract
 from asi_image_async.errors import ConfigurationError, SinkError
@@ -498,6 +498,21 @@ async def test_what_a_sink_is_writing_is_left_alone_by_the_first_that_goes_and_t
         async with opened(tmp_path):
             assert unfinished.exists()
         assert unfinished.exists()
+
+
+async def test_without_locks_what_another_sink_may_be_writing_is_left_alone_for_a_day(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "fcntl", None)
+    monkeypatch.setattr(locks, "AVAILABLE", False)
+    async with opened(tmp_path):
+        draft, abandoned = (tmp_path / ".asi-image" / "tmp" / name for name in (".half.tmp", ".old.tmp"))
+        draft.write_bytes(b"")
+        abandoned.write_bytes(b"")
+        os.utime(abandoned, (0, 0))
+        async with opened(tmp_path):
+            assert leftovers(tmp_path) == [draft]
+        assert leftovers(tmp_path) == [draft]
 
 
 # -- two at once

@@ -7,11 +7,13 @@ import errno
 import logging
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Literal, TypeVar, get_args
 
+from ... import locks
 from ...core.naming import file_names
 from ...core.recipe import embed
 from ...core.wire import encode_request
@@ -19,7 +21,6 @@ from ...errors import ConfigurationError, SinkError
 from ...files import Draft, sync_directory
 from ...folder import STATE, sidecar_of
 from ...group_thread import GroupThread
-from ...locks import lock
 from ...models import Generation, Receipt
 from .metadata import Metadata, line_of, tidy
 
@@ -32,6 +33,7 @@ T = TypeVar("T")
 _Place = Literal["none", "sidecar", "embed"]
 
 _WRITTEN_AT_ONCE = 16  # generations: each of their pictures is an open file meanwhile
+_ABANDONED = 24 * 3600  # seconds; no draft is on its way for so long
 _HELD = "sink.lock"
 _MARK = b"+"  # each sink leaves one in sink.lock when it opens; the last to leave wipes them off
 _MAKE_ROOM = "Make room on the disk, then run the same again."
@@ -135,9 +137,9 @@ class DiskSink:
             except ValueError as error:
                 raise OSError(errno.EINVAL, str(error)) from error
             held = opened.enter_context(open(self.directory / STATE / _HELD, "a+b", buffering=0))
-            if lock(held, exclusive=True):  # nobody else writes here
+            if locks.lock(held, exclusive=True):  # nobody else writes here
                 self._tidy(held, as_left=b"")
-            lock(held, exclusive=False, wait=True)
+            locks.lock(held, exclusive=False, wait=True)
             held.write(_MARK)
             os.fsync(held.fileno())  # or the next would not know that this one lost its power
             sync_directory(self.directory / STATE)
@@ -148,8 +150,10 @@ class DiskSink:
         """Remove temporary files; where others have come and not gone, or were killed, see to the lines."""
         # By their names (files.Draft): in a folder that came from others, "tmp" may lead elsewhere.
         for leftover in self._temporary.glob(".*.tmp"):
-            with contextlib.suppress(PermissionError):
-                leftover.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError, FileNotFoundError):
+                # Without locks, as on Windows, another sink may be about to name it.
+                if locks.AVAILABLE or time.time() - leftover.stat().st_mtime > _ABANDONED:
+                    leftover.unlink()
         held.seek(0)
         if held.read() != as_left or self._untidy:
             tidy(self.directory, self._temporary)
@@ -250,7 +254,7 @@ class DiskSink:
             metadata.close()
         if held is not None:
             with held, contextlib.suppress(OSError):  # what is left is for the next to open
-                if lock(held, exclusive=True):  # the last to leave
+                if locks.lock(held, exclusive=True):  # the last to leave
                     self._tidy(held, as_left=_MARK)
 
 
