@@ -7,9 +7,11 @@ import errno
 import hashlib
 import io
 import re
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from enum import Enum
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
@@ -23,7 +25,7 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticSerializationError, from_json, to_json
+from pydantic_core import PydanticSerializationError, SchemaSerializer, core_schema, from_json, to_json
 
 from .errors import ConfigurationError, InvalidResponseError
 from .files import write_durably
@@ -41,6 +43,7 @@ __all__ = [
 
 # The three sizes that the documentation lists, by the names people use for them.
 NAMED_SIZES = {"square": "1024x1024", "landscape": "1792x1024", "portrait": "1024x1792"}
+_ANY = SchemaSerializer(core_schema.any_schema())  # makes dicts of objects, and leaves sets as they are
 _SIZE = re.compile(r"[1-9]\d{0,4}x[1-9]\d{0,4}|auto", re.ASCII)
 
 
@@ -159,11 +162,17 @@ class ImageRequest(BaseModel):
 
 
 def _has_set(value: object) -> bool:
+    """Whether there is a set in what is written as JSON, also in a model's or a dataclass's fields."""
+    if value is None or isinstance(value, str | int | float):
+        return False
+    if isinstance(value, set | frozenset):
+        return True
     if isinstance(value, Mapping):
         value = list(value.values())
-    return isinstance(value, set | frozenset) or (
-        isinstance(value, list | tuple) and any(map(_has_set, value))
-    )
+    if isinstance(value, list | tuple | deque):
+        return any(map(_has_set, value))
+    plain = value.value if isinstance(value, Enum) else _ANY.to_python(value, warnings=False)
+    return type(plain) is not type(value) and _has_set(plain)
 
 
 def has_suffix(path: Path) -> bool:
