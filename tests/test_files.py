@@ -14,6 +14,7 @@ from full_disk import largest_file
 
 from asi_image_async import files
 from asi_image_async.files import sync_directory, write_whole
+from asi_image_async.sinks.disk.metadata import Metadata
 
 OLD, NEW = b"old" * 100, b"new" * 100_000
 
@@ -172,6 +173,52 @@ def test_what_was_written_by_name_is_flushed_before_it_takes_the_place_of_anothe
         place.write_bytes(NEW)
     assert done == ["flushed", "named"]
     assert (tmp_path / "all.csv").read_bytes() == NEW
+
+
+class Darwin:
+    """The `fcntl` of macOS, on a file system that takes F_FULLFSYNC, refuses it, or fails."""
+
+    F_FULLFSYNC = 51
+
+    def __init__(self, done: list[str], error: int | None) -> None:
+        self.done, self.error = done, error
+
+    def fcntl(self, descriptor: int, command: int) -> None:
+        assert command == self.F_FULLFSYNC
+        self.done.append("full")
+        if self.error is not None:
+            raise OSError(self.error, os.strerror(self.error))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows flushes no folders")
+@pytest.mark.parametrize(
+    ("error", "one"), [(None, ["full"]), (errno.ENOTSUP, ["full", "sync"]), (errno.EINVAL, ["full", "sync"])]
+)
+def test_on_macos_the_drive_writes_what_it_has_in_its_cache_where_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: int | None, one: list[str]
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(files, "fcntl", Darwin(done, error))
+    monkeypatch.setattr(os, "fsync", lambda _: done.append("sync"))
+    files.write_durably(tmp_path / "fox.jpg", NEW)
+    assert done == one * 2  # the file and its folder
+    with files.replacing(tmp_path / "all.csv") as place:
+        place.write_bytes(NEW)
+    metadata = Metadata(tmp_path)
+    metadata.flush()
+    metadata.close()
+    assert done == one * 4
+
+
+def test_on_macos_a_disk_that_fails_is_not_asked_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    monkeypatch.setattr(files, "fcntl", Darwin(done, errno.EIO))
+    monkeypatch.setattr(os, "fsync", lambda _: done.append("sync"))
+    with pytest.raises(OSError, match="Input/output"):
+        write_whole(tmp_path / "fox.jpg", NEW)
+    assert done == ["full"]
 
 
 def test_the_draft_of_a_process_with_the_same_number_is_left_alone(

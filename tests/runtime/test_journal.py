@@ -728,7 +728,8 @@ def test_where_there_is_no_journal_a_look_says_so(tmp_path: Path, name: str) -> 
 async def test_what_is_written_is_flushed_before_anybody_goes_on(path: Path) -> None:
     async with Journal(path) as journal:
         full = await journal._do(lambda database: database.execute("PRAGMA synchronous").fetchone())
-    assert full == (2,)  # sqlite.org/pragma.html: FULL
+        on_macos = await journal._do(lambda database: database.execute("PRAGMA fullfsync").fetchone())
+    assert (full, on_macos) == ((2,), (1,))  # sqlite.org/pragma.html: FULL, and F_FULLFSYNC
 
 
 async def test_what_nobody_waits_for_is_written_before_it_is_closed(path: Path) -> None:

@@ -143,6 +143,7 @@ def open_database(path: Path | None) -> sqlite3.Connection:
     try:
         database.execute("PRAGMA journal_mode = WAL")
         database.execute("PRAGMA synchronous = FULL")
+        database.execute("PRAGMA fullfsync = 1")  # for macOS, as in files.flush_to_disk
         if not _tables(database):
             database.executescript(f"BEGIN; {_MARKS} {_TABLES} COMMIT;")
         # What would undo a group's part of `seen` is little; on the disk it takes half the time of a claim.

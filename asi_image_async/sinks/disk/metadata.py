@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic_core import to_json
 
-from ...files import sync_directory, write_whole
+from ...files import flush_to_disk, sync_directory, write_whole
 from ...folder import METADATA, read_line
 from ...locks import alone
 from ...models import Generation, Image
@@ -54,7 +54,7 @@ class Metadata:
 
     def flush(self) -> None:
         """Wait until the lines would survive a power cut."""
-        os.fsync(self._file.fileno())
+        flush_to_disk(self._file.fileno())
 
     def close(self) -> None:
         """Let go of the file."""

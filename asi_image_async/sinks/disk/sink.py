@@ -18,7 +18,7 @@ from ...core.naming import file_names
 from ...core.recipe import embed
 from ...core.wire import encode_request
 from ...errors import ConfigurationError, SinkError
-from ...files import Draft, sync_directory
+from ...files import Draft, flush_to_disk, sync_directory
 from ...folder import STATE, sidecar_of
 from ...group_thread import GroupThread
 from ...models import Generation, Receipt
@@ -141,7 +141,7 @@ class DiskSink:
                 self._tidy(held, as_left=b"")
             locks.lock(held, exclusive=False, wait=True)
             held.write(_MARK)
-            os.fsync(held.fileno())  # or the next would not know that this one lost its power
+            flush_to_disk(held.fileno())  # or the next would not know that this one lost its power
             sync_directory(self.directory / STATE)
             self._held, self._metadata = held, Metadata(self.directory)
             opened.pop_all()
