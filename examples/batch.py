@@ -21,7 +21,7 @@ PROMPTS = ["a serene mountain landscape", "a futuristic city at night", "a cozy 
 #         return [await response.json() for response in responses]
 
 
-async def main(folder: str = "pictures") -> int:
+async def main(folder: str = "scenes") -> int:
     async with ImageSession(rate_limit=["3/min", "500/day"]) as session:
         report = await session.run(PROMPTS, DiskSink(folder), journal=f"{folder}/.asi-image/journal.sqlite")
     print(f"{report.succeeded} new, {report.skipped} from an earlier run, {report.failed} failed")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from ..errors import ConfigurationError
+from contextlib import suppress
+
+from ..errors import ConfigurationError, JournalError
 from ..export import export_folder
+from .destination import look_for_missing
 from .speech import Voice, print_line
 
 __all__ = ["export"]
@@ -18,5 +21,9 @@ def export(folder: str, path: str, *, to: str) -> int:
         if file.is_file():  # into /dev/stdout it would come after the pictures
             print_line(str(file))
     noun = "picture" if exported.pictures == 1 else "pictures"
-    Voice().say(f"{exported.pictures} {noun} as {to}")
+    voice = Voice()
+    voice.say(f"{exported.pictures} {noun} as {to}")
+    with suppress(JournalError):  # what is there was written all the same
+        if (missing := look_for_missing(folder)).count:
+            voice.say(str(missing), "yellow")
     return 0

@@ -51,3 +51,15 @@ def test_a_form_that_is_none_is_told(asi_image: Run, tmp_path: Path) -> None:
     ended = asi_image("export", "out", "x.zip", "--to", "zip")
     assert ended.status == 2
     assert "There are webdataset, parquet, csv." in ended.err
+
+
+@pytest.mark.asi_emulator(canned=2000)
+def test_a_picture_that_is_gone_is_not_left_out_without_a_word(
+    asi_image: Run, prompts: Path, asi_emulator: Emulator
+) -> None:
+    asi_image("batch", prompts, "--out", "out", "--no-gallery")
+    next(Path("out").glob("*.jpg")).unlink()
+    ended = asi_image("export", "out", "out.csv", "--to", "csv")
+    assert (ended.status, ended.out) == (0, "out.csv\n")
+    assert "2 pictures as csv" in ended.err
+    assert "1 finished picture is no longer in the folder" in " ".join(ended.err.split())
