@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +20,8 @@ __all__ = [
     "Tail",
     "check_folder",
     "check_output",
+    "has_metadata",
+    "is_file",
     "is_picture_of",
     "journal_path",
     "read_line",
@@ -40,9 +43,31 @@ def sidecar_of(picture: Path) -> Path:
     return picture.with_name(f"{picture.name}.json")
 
 
+def is_file(path: Path) -> bool:
+    """Whether a file is there; raises OSError where that cannot be told (`Path` no longer does, in 3.14)."""
+    try:
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
+        return False
+
+
+def has_metadata(folder: Path) -> bool:
+    """Whether the folder has its `metadata.jsonl`. Raises ConfigurationError where that cannot be read."""
+    file = folder / METADATA
+    try:
+        there = is_file(file)
+        if there:
+            file.open("rb").close()
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot read {file}: {error.strerror or error}", hint="Check its path, and that you may read it."
+        ) from None
+    return there
+
+
 def check_folder(folder: Path) -> None:
-    """Raises ConfigurationError for what is no folder of a batch."""
-    if not (folder / METADATA).is_file():
+    """Raises ConfigurationError for what is no folder of a batch, or cannot be read."""
+    if not has_metadata(folder):
         raise ConfigurationError(
             f"{folder} is no folder of a batch: it has no {METADATA}",
             hint="Name the folder that its pictures went to.",
@@ -76,7 +101,7 @@ class Tail:
         return f"{self.end}-{self._inode}"
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        if not self._file.is_file():
+        if not os.path.isfile(self._file):
             return
         with open(self._file, "rb") as file:
             now = os.fstat(file.fileno())

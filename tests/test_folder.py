@@ -6,10 +6,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from locked import TOO_LONG, locked
 from service import picture
 
 from asi_image_async.errors import ConfigurationError
+from asi_image_async.export import export_folder
 from asi_image_async.folder import Tail, check_folder, is_picture_of
+from asi_image_async.gallery import make_gallery
 
 
 @pytest.fixture
@@ -103,3 +106,20 @@ def test_what_is_no_folder_of_a_batch_is_told(folder: Path) -> None:
         check_folder(folder)
     add(folder)
     check_folder(folder)
+
+
+def test_what_cannot_be_looked_into_is_told(folder: Path) -> None:
+    add(folder)
+    with locked(folder):
+        with pytest.raises(ConfigurationError, match=r"cannot read .*metadata.jsonl: Permission denied"):
+            check_folder(folder)
+        assert prompts(Tail(folder)) == []
+    with locked(folder / "metadata.jsonl"), pytest.raises(ConfigurationError, match="Permission denied"):
+        check_folder(folder)
+
+
+def test_a_name_that_is_too_long_is_told_by_who_is_asked_for_a_page_or_a_table() -> None:
+    with pytest.raises(ConfigurationError, match="name too long"):
+        make_gallery(TOO_LONG)
+    with pytest.raises(ConfigurationError, match="name too long"):
+        export_folder(TOO_LONG, "csv", "x.csv")

@@ -10,7 +10,7 @@ from pathlib import Path
 import anyio.to_thread
 
 from ..errors import ConfigurationError, SinkError
-from ..folder import METADATA, STATE, journal_path
+from ..folder import METADATA, STATE, is_file, journal_path
 from ..runtime.journal.summary import find_missing
 from ..sinks import open_sink
 from ..sinks.disk import DiskSink
@@ -51,7 +51,7 @@ def _names(folder: str | Path) -> Iterator[str]:
 
 def _has_lines(folder: Path) -> bool:
     metadata = folder / METADATA
-    return metadata.is_file() and metadata.stat().st_size > 0
+    return is_file(metadata) and metadata.stat().st_size > 0
 
 
 class Destination:
@@ -73,14 +73,20 @@ class Destination:
 
     def check(self) -> None:
         """Raises ConfigurationError for what can be told without writing."""
-        if self.folder.exists() and not self.folder.is_dir():
+        if os.path.exists(self.folder) and not os.path.isdir(self.folder):
             raise ConfigurationError(
                 f"cannot write to {self.folder}: it is a file, not a folder",
                 hint="Choose a folder that can be written to.",
             )
-        drawings = self._marker.exists()
-        # A run in Python may have its journal elsewhere.
-        pictures = not drawings and (self.journal.exists() or _has_lines(self.folder))
+        try:
+            drawings = is_file(self._marker)
+            # A run in Python may have its journal elsewhere.
+            pictures = not drawings and (is_file(self.journal) or _has_lines(self.folder))
+        except OSError as error:
+            raise ConfigurationError(
+                f"cannot look into {self.folder}: {error.strerror or error}",
+                hint="Choose a folder that can be written to.",
+            ) from None
         if drawings == self._emulate or not (drawings or pictures):
             return
         if drawings:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import ConfigurationError
+from ..folder import has_metadata
 from ..gallery import Gallery, make_gallery
 from .display import Display
 from .interrupts import Interrupts
@@ -79,10 +81,11 @@ def _make(voice: Voice, folder: str, output: str | None, *, quiet: bool) -> Gall
 
 
 def _watch(folder: Path, port: int) -> int:
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         raise ConfigurationError(
             f"there is no folder {folder}", hint="Name the folder that its pictures went to."
         )
+    has_metadata(folder)  # there may be none yet, but it is to be readable
     try:
         run_loop(_serve(folder, port))
     except OSError as error:

@@ -121,9 +121,9 @@ def _check(output: str | None) -> None:
         raise ConfigurationError(
             "-o takes the name of a file", hint="The picture is not written to standard output."
         )
-    if output is not None and (output.endswith(("/", os.sep)) or path.is_dir()):
+    if output is not None and (output.endswith(("/", os.sep)) or os.path.isdir(path)):
         raise ConfigurationError(f"{output} is a folder", hint="-o takes the name of a file.")
-    if output is not None and path.exists() and not path.is_file():
+    if output is not None and os.path.exists(path) and not os.path.isfile(path):
         raise ConfigurationError(f"{output} is not a plain file", hint="-o takes the name of a file.")
     try:
         with tempfile.TemporaryFile(dir=path.parent):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -59,7 +60,7 @@ def make_plan(
     journal = destination.journal
     room = math.inf
     if affordable is not None:
-        room = affordable - (read_summary(journal, failures=0).spent if journal.is_file() else 0)
+        room = affordable - (read_summary(journal, failures=0).spent if os.path.isfile(journal) else 0)
     done = unknown = to_ask = beyond = images = 0
     requests, digests = tee(prompts)
     for request, state in zip(requests, read_states(journal, map(digest, digests)), strict=True):

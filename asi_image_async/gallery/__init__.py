@@ -48,7 +48,7 @@ def make_gallery(
     path = Path(output) if output is not None else folder / "index.html"
     check_folder(folder)
     check_output(folder, path)
-    if path.is_file() and path.stat().st_size and not _is_ours(path):
+    if os.path.isfile(path) and os.path.getsize(path) and not _is_ours(path):
         raise ConfigurationError(
             f"{path} is there already and is no gallery", hint="Name another file for the page (-o)."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -34,7 +35,7 @@ def open_sink(destination: str | Path) -> Sink:
     if not text.strip():
         raise ConfigurationError("the destination is empty", hint=_HINT)
     ending = Path(text).suffix.lower()
-    if ending in _FILE_ENDINGS and not text.endswith("/") and not Path(text).is_dir():
+    if ending in _FILE_ENDINGS and not text.endswith("/") and not os.path.isdir(text):
         hint = _TO_EXPORT if ending in (".tar", ".parquet") else _HINT
         raise ConfigurationError(f"there is no sink for a {ending} file", hint=hint)
     return DiskSink(destination)

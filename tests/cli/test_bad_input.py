@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from locked import TOO_LONG, locked
 
+from asi_image_async.cli.destination import Destination
 from asi_image_async.emulator import Emulator
+from asi_image_async.errors import ConfigurationError
 from asi_image_async.locks import alone
 
 Run = Callable[..., Any]
@@ -79,6 +82,31 @@ def test_a_destination_below_a_file(asi_image: Run, prompts: Path) -> None:
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="no /proc, which not even root can write to")
 def test_a_destination_that_cannot_be_written(asi_image: Run, prompts: Path) -> None:
     refused(asi_image("batch", prompts, "--out", "/proc/self/out"), "cannot write to /proc/self/out")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("batch", "prompts.txt", "--out", TOO_LONG),
+        ("batch", "prompts.txt", "--out", TOO_LONG, "--dry-run"),
+        ("batch", "prompts.txt", "--out", f"{TOO_LONG}.tar"),
+        ("status", TOO_LONG),
+        ("gallery", TOO_LONG),
+        ("gallery", TOO_LONG, "--watch"),
+        ("export", TOO_LONG, "x.csv", "--to", "csv"),
+        ("generate", "a fox", "-o", f"{TOO_LONG}/fox"),
+    ],
+    ids=lambda line: " ".join(line).replace(TOO_LONG, "long"),
+)
+@pytest.mark.usefixtures("prompts")
+def test_a_name_that_is_too_long_is_no_bug(asi_image: Run, line: tuple[str, ...]) -> None:
+    refused(asi_image(*line), "hint: ")
+
+
+def test_a_destination_that_nobody_may_look_into() -> None:
+    Path("out/.asi-image").mkdir(parents=True)
+    with locked(Path("out")), pytest.raises(ConfigurationError, match="cannot look into out: Permission"):
+        Destination("out", emulate=False).check()
 
 
 def test_a_destination_that_no_sink_knows(asi_image: Run, prompts: Path) -> None:

@@ -18,10 +18,17 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
+from locked import TOO_LONG, locked
 
 from asi_image_async.errors import JournalError
 from asi_image_async.runtime.journal import Journal, State, writing
-from asi_image_async.runtime.journal.summary import JournalSummary, find_missing, read_summary
+from asi_image_async.runtime.journal.summary import (
+    JournalSummary,
+    find_missing,
+    read_sends,
+    read_states,
+    read_summary,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -723,6 +730,21 @@ def test_where_there_is_no_journal_a_look_says_so(tmp_path: Path, name: str) -> 
     (tmp_path / "folder").mkdir()
     with pytest.raises(JournalError, match="there is no journal"):
         read_summary(tmp_path / name)
+
+
+def test_a_journal_that_nobody_may_look_at_is_not_taken_for_none(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with locked(folder):
+        for place in (folder / "journal.sqlite", tmp_path / TOO_LONG):
+            for look in (
+                lambda path: read_summary(path),
+                lambda path: read_sends(path),
+                lambda path: list(read_states(path, [FOX])),
+                lambda path: find_missing(path, []),
+            ):
+                with pytest.raises(JournalError, match=r"be used: (Permission denied|File name too long)"):
+                    look(place)
 
 
 async def test_what_is_written_is_flushed_before_anybody_goes_on(path: Path) -> None:

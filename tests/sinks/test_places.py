@@ -47,6 +47,7 @@ def test_a_folder_that_is_there_is_one_whatever_its_name_ends_in(tmp_path: Path)
         ("https://example.com/out", "https://"),
         ("shards/{00000..}.tar", ".tar file"),
         ("images.parquet", ".parquet file"),
+        (f"{'a' * 300}.tar", ".tar file"),
         ("out/fox.PNG", ".png file"),
         ("", "empty"),
         ("  ", "empty"),

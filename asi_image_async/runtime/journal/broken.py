@@ -28,7 +28,7 @@ def as_journal_error(error: Exception, path: Path | None) -> Exception:
     if isinstance(error, JournalError) or not isinstance(error, sqlite3.Error | OSError | ValueError):
         return error
     if not isinstance(error, sqlite3.Error) or code(error) in _THE_PLACE:
-        return _unusable(path, str(error))
+        return _unusable(path, getattr(error, "strerror", None) or str(error))
     return JournalError(
         f"the journal {path} is damaged: {error}",
         hint="Nothing was changed. Move it aside to begin anew (what it lists as done would be asked for"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import JournalError
+from ...folder import is_file
 from .broken import as_journal_error
 from .database import SEEN, State, as_text, check, claim, get_value, reading
 
@@ -43,7 +44,7 @@ class JournalSummary(NamedTuple):
 def read_summary(path: str | Path, *, failures: int = 100) -> JournalSummary:
     """Read a journal without holding it, while a run goes on too. Blocking. Raises JournalError."""
     path = Path(path)
-    if not path.is_file():
+    if not _is_there(path):
         raise JournalError(f"there is no journal at {path}", hint="Has a batch been run into it?")
     with _looking(path) as database:
         if database is None:
@@ -58,7 +59,7 @@ def read_states(path: str | Path, digests: Iterable[bytes]) -> Iterator[State | 
     journal nothing is known of any.
     """
     path = Path(path)
-    with _looking(path) if path.is_file() else nullcontext() as database:
+    with _looking(path) if _is_there(path) else nullcontext() as database:
         if database is None:
             yield from (None for _ in digests)
             return
@@ -75,7 +76,7 @@ def read_sends(path: str | Path) -> list[float]:
     Blocking. Raises JournalError. Without a journal nothing is known of any.
     """
     path = Path(path)
-    if not path.is_file():
+    if not _is_there(path):
         return []
     with _looking(path) as database:
         rows = database.execute("SELECT at FROM sends ORDER BY at").fetchall() if database else []
@@ -89,7 +90,7 @@ def find_missing(path: str | Path, there: Iterable[str]) -> tuple[int, str]:
     is not missing. Blocking. Raises JournalError. Without a journal nothing is known of any.
     """
     path = Path(path)
-    if not path.is_file():
+    if not _is_there(path):
         return 0, ""
     with _looking(path) as database:
         if database is None:
@@ -114,7 +115,14 @@ def _looking(path: Path) -> Iterator[sqlite3.Connection | None]:
     try:
         with reading(path) as database:
             yield database if check(database, path) else None
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
+        raise as_journal_error(error, path) from error
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return is_file(path)
+    except OSError as error:
         raise as_journal_error(error, path) from error
 
 
