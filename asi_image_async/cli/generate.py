@@ -133,6 +133,20 @@ def _check(output: str | None) -> None:
             f"cannot write into {path.parent.absolute()}: {error.strerror or error}",
             hint="Make the folder, or name another file with -o.",
         ) from None
+    if output is not None:
+        _check_length(path)
+
+
+def _check_length(path: Path) -> None:
+    """Of the name with the longest suffix that may be added."""
+    try:
+        os.lstat(path if has_suffix(path) else f"{path}.webp")
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot write {path}: {error.strerror or error}", hint="Name another file with -o."
+        ) from None
 
 
 def _readable(request: ImageRequest) -> str:
@@ -162,7 +176,7 @@ async def _save(voice: Voice, image: Image, wanted: Path, *, chosen: bool) -> Pa
                     path.unlink()
         reason = error.strerror or str(error)
         try:
-            saved = await save_elsewhere(image, wanted.name)
+            saved = await save_elsewhere(image, "picture")  # the name wanted may be what was wrong
         except OSError:
             raise SinkError(f"the picture is lost: cannot write {wanted}: {reason}") from error
         raise SinkError(f"cannot write {wanted}: {reason}", hint=f"The picture is in {saved}.") from error

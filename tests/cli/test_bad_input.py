@@ -185,6 +185,9 @@ def test_a_journal_that_is_damaged_is_never_overwritten(
         ("new/", ["is a folder"]),
         ("/dev/null", ["not a plain file"]),
         ("-", ["name of a file"]),
+        (TOO_LONG, ["File name too long"]),
+        ("a" * 253, ["File name too long"]),  # with the suffix that it gets
+        (f"{'a' * 252}.jpg", ["File name too long"]),
     ],
 )
 def test_a_file_that_generate_could_not_write_is_refused_before_it_is_paid_for(

@@ -149,6 +149,15 @@ def test_of_several_pictures_each_that_cannot_be_written_is_saved_elsewhere(
     assert all(str(path) in raised.value.hint for path in kept)
 
 
+def test_a_name_that_is_too_long_for_the_second_of_two_pictures_loses_it_not(spare: Path) -> None:
+    request = ImageRequest(prompt="fox")
+    images = tuple(to_image(picture("JPEG")) for _ in range(2))
+    with pytest.raises(SinkError, match="File name too long") as raised:
+        asyncio.run(_save_all(Voice(), Generation(request=request, images=images), request, "a" * 250))
+    (kept,) = spare.rglob("*.jpg")
+    assert str(kept) in raised.value.hint
+
+
 @quick
 def test_a_folder_that_is_named_as_any_picture_is_in_nobodys_way(
     asi_image: Run, asi_emulator: Emulator
