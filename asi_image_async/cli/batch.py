@@ -25,7 +25,7 @@ from .loop import run_loop
 from .plan import make_plan, tell_plan
 from .service import ServiceOptions, open_session
 from .sources import FirstFew, find_requests
-from .spare import save_all_elsewhere
+from .spare import Spare, save_all_elsewhere
 from .speech import Voice, print_json, visible
 from .summary import as_json, summarize
 
@@ -123,11 +123,9 @@ class _Run:
             await self._destination.make_ready()
             self._announce()
             with self._display:
-                report, interrupted = await self._work(session)
+                report, spare, missing, interrupted = await self._work(session)
         stopped = self._stopped or report.stopped_by or next(iter(self._not_stored), None)
         report = replace(report, stopped_by=stopped)
-        spare = await save_all_elsewhere([error.generation for error in self._not_stored])
-        missing = await self._look_for_missing()
         place, total, quiet = self._destination.name, len(self._prompts), self._options.quiet
         again = self._options.ask_unknown_again
         summarize(self._voice, report, missing, spare, place=place, total=total, again=again, quiet=quiet)
@@ -172,8 +170,8 @@ class _Run:
         noun = "picture" if count == 1 else "pictures"
         self._voice.say(f"{count} {noun} into {visible(self._destination.name)}, {', '.join(told)}")
 
-    async def _work(self, session: ImageSession) -> tuple[RunReport, int | None]:
-        """The run under Ctrl-C: its report, and the exit status where it was interrupted."""
+    async def _work(self, session: ImageSession) -> tuple[RunReport, Spare, Missing, int | None]:
+        """The run under Ctrl-C: what it came to, and the exit status where it was interrupted."""
         again = self._options.ask_unknown_again
         journal = Journal(self._destination.journal, ask_unknown_again=again)
         run = asyncio.ensure_future(
@@ -189,20 +187,28 @@ class _Run:
 
         def drain() -> None:
             session.drain()
+            if run.done():
+                self._display.say("stopping: what was bought is being kept and counted")
+                return
             flying = self._progress.in_flight
             what = f"{flying} in flight {'is' if flying == 1 else 'are'} being finished"
             what = what if flying else "nothing is in flight"
             self._display.say(f"stopping: {what}; Ctrl-C again to stop now")
 
         def cancel() -> None:
+            if run.done():
+                return
             self._display.say("stopping now: what is in flight is given up")
             self._display.stop()
             run.cancel()
 
         with Interrupts(drain, cancel) as interrupts:
             try:
-                return await run, interrupts.status
+                report = await run
             except asyncio.CancelledError:
                 if not interrupts.twice:
                     raise
-                return self._progress.report(), interrupts.status
+                report = self._progress.report()
+            # Still under it: what was bought is not lost to a Ctrl-C that comes while it is kept elsewhere.
+            spare = await save_all_elsewhere([error.generation for error in self._not_stored])
+            return report, spare, await self._look_for_missing(), interrupts.status

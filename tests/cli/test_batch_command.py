@@ -6,8 +6,10 @@ import itertools
 import json
 import os
 import re
+import signal
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -271,6 +273,26 @@ def test_what_was_bought_is_kept_elsewhere_however_many_were_refused_before(
     prompts.write_text("".join(f"refused {number}\n" for number in range(105)) + "good\n")
     told = asi_image("batch", prompts, "--out", "out", "--json").json
     assert told["billed_at_least"] == len(list(Path(told["spare"]).iterdir())) == 1
+
+
+@quick
+@full_folder
+def test_ctrl_c_while_pictures_are_kept_elsewhere_loses_none(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = models.write_durably
+
+    def slow(path: Path, data: bytes) -> None:
+        if not list(path.parent.iterdir()):  # the first of them
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.2)
+        real(path, data)
+
+    monkeypatch.setattr(models, "write_durably", slow)
+    ended = asi_image("batch", prompts, "--out", "out", "--json")
+    assert ended.status == 130
+    assert len(list(Path(ended.json["spare"]).iterdir())) == asi_emulator.billed >= 2
+    assert "were bought and could not be stored" in ended.err
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there is a file's name any bytes")
