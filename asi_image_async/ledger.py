@@ -198,5 +198,11 @@ def budget(max_images: int | None, max_cost: float | None, price_per_image: floa
         raise ConfigurationError(
             "max_cost needs a price_per_image above 0", hint="Say what one image costs, in the same money."
         )
-    affordable = int(max_cost / price_per_image + 1e-9)  # 0.3 / 0.1 is 2.999...
+    try:
+        affordable = int(max_cost / price_per_image + 1e-9)  # 0.3 / 0.1 is 2.999...
+    except OverflowError:
+        raise ConfigurationError(
+            "max_cost and price_per_image are too far apart",
+            hint="Say what one image costs, in the same money.",
+        ) from None
     return affordable if max_images is None else min(max_images, affordable)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import re
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ _UNITS = {
     "d": 86400.0, "day": 86400.0, "days": 86400.0,
 }  # fmt: skip
 _RATE = re.compile(r"\s*(\d{1,15})\s*/\s*(\d{1,15}(?:\.\d{1,15})?)?\s*([a-z]+)\s*", re.ASCII)
+_LARGEST = sys.float_info.max  # a whole number may be larger, and is no number of seconds then
 _RATE_HINT = 'Write a rate as "3/min", "20/2s" or "500/day"; the units are s, min, h and day.'
 
 
@@ -28,8 +29,8 @@ class RateLimit:
 
     `shared`: a name, or the path of a file; all processes of a machine that give the same keep the limit
     together. Where some keep several so, all have to keep the same ones: a slot of one grows old while
-    another is waited for. Raises ConfigurationError where `n` is not a whole number of at least 1, `per` is
-    not positive or `shared` is neither.
+    another is waited for. Raises ConfigurationError where `n` is not a whole number from 1 to
+    10**15 - 1, `per` is not positive or `shared` is neither.
     """
 
     n: int
@@ -39,13 +40,13 @@ class RateLimit:
     def __post_init__(self) -> None:
         if isinstance(self.n, bool) or not isinstance(self.n, int) or not 1 <= self.n < 10**15:
             raise ConfigurationError(
-                f"a rate limit needs a whole number of requests, from 1 to 10**15, not {self.n!r}",
+                f"a rate limit needs a whole number of requests, from 1 to 10**15 - 1, not {self.n!r}",
                 hint=_RATE_HINT,
             )
         if (
             isinstance(self.per, bool)
             or not isinstance(self.per, int | float)
-            or not (0 < self.per < math.inf)
+            or not (0 < self.per <= _LARGEST)
         ):
             raise ConfigurationError(
                 f"a rate limit needs a positive number of seconds, not {self.per!r}",
@@ -90,7 +91,7 @@ class RetryPolicy:
         for name in ("max_wait", "backoff", "max_backoff"):
             value = getattr(self, name)
             wrong = isinstance(value, bool) or not isinstance(value, int | float)
-            if wrong or not (0 <= value < math.inf):
+            if wrong or not (0 <= value <= _LARGEST):
                 raise ConfigurationError(f"{name} must be a number of seconds, not {value!r}")
         if not isinstance(self.resend_unknown, bool):  # "no" is true, and would pay twice
             raise ConfigurationError(f"resend_unknown must be True or False, not {self.resend_unknown!r}")

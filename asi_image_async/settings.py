@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import math
 import os
+import sys
 
 import aiohttp
 from pydantic import SecretStr
@@ -131,6 +131,6 @@ def whole_number(value: int, name: str) -> int:
 
 def positive_seconds(value: float, name: str) -> float:
     """A positive number of seconds."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value < math.inf):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not (0 < value <= sys.float_info.max):
         raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
     return float(value)

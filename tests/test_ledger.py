@@ -173,8 +173,11 @@ def test_a_budget_of_money_is_a_number_of_images(
 
 @pytest.mark.parametrize(
     "given",
-    [(-1, None, None), (1.5, None, None), (None, 5, None), (None, 5, 0), (None, -1, 1), (None, 5, "x")],
-)
+    [
+        (-1, None, None), (1.5, None, None), (None, 5, None), (None, 5, 0), (None, -1, 1), (None, 5, "x"),
+        (None, 5, 1e-320), (None, 10**400, 0.1), (None, 0.1, 10**400), (None, 1e308, 1e-10),
+    ],
+)  # fmt: skip
 async def test_a_wrong_budget_is_told_before_anything_is_sent(
     service: Service, given: tuple[int, float, float]
 ) -> None:

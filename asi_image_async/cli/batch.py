@@ -14,6 +14,7 @@ from ..ledger import budget
 from ..outcomes import RunReport
 from ..policies import parse_rate_limits
 from ..progress import Progress
+from ..progress.spans import span
 from ..runtime.journal import Journal
 from ..session import ImageSession
 from .destination import Destination, Missing, look_for_missing
@@ -144,9 +145,8 @@ class _Run:
         if isinstance(event, ImageNotStored):
             self._not_stored.append(event.error)
         if self._options.stop_on_quota and isinstance(event, WaitStarted) and event.seconds > PATIENCE:
-            until = datetime.now().astimezone() + timedelta(seconds=event.seconds)
             self._stopped = BudgetExceededError(
-                f"the rate limit leaves nothing to ask for until {until:%Y-%m-%d %H:%M}",
+                f"the rate limit leaves nothing to ask for{_until(event.seconds)}",
                 hint="Run the same line again then.",
             )
             self._session.drain()
@@ -212,3 +212,10 @@ class _Run:
             # Still under it: what was bought is not lost to a Ctrl-C that comes while it is kept elsewhere.
             spare = await save_all_elsewhere([error.generation for error in self._not_stored])
             return report, spare, await self._look_for_missing(), interrupts.status
+
+
+def _until(seconds: float) -> str:
+    try:
+        return f" until {datetime.now().astimezone() + timedelta(seconds=seconds):%Y-%m-%d %H:%M}"
+    except OverflowError:  # it is beyond the year 9999
+        return f", for {span(seconds)}"

@@ -531,6 +531,8 @@ def test_a_budget_ends_the_batch_with_4_and_the_same_line_buys_nothing_more(
 
 
 def test_a_budget_without_a_price_is_wrong_usage(asi_image: Run, prompts: Path) -> None:
+    apart = asi_image("batch", prompts, "--out", "out", "--max-cost", "1e308", "--price", "1e-10")
+    assert (apart.status, "max_cost and price_per_image are too far apart" in apart.err) == (2, True)
     ended = asi_image("batch", prompts, "--out", "out", "--max-cost", "5")
     assert ended.status == 2
     assert "--max-cost needs a --price above 0" in ended.err
@@ -546,6 +548,15 @@ def test_a_days_share_that_is_spent_ends_the_batch_with_4_where_that_is_asked_fo
         assert ended.json["succeeded"] == made
         assert "until" in ended.json["stopped_by"]["message"]
     assert asi_emulator.requests == 2
+
+
+@quick
+def test_a_share_that_outlasts_the_calendar_ends_the_batch_too(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path
+) -> None:
+    ended = asi_image("batch", prompts, "--out", "out", "--rate", "1/9999999d", "--stop-on-quota")
+    assert (ended.status, asi_emulator.requests) == (4, 1)
+    assert re.search(r"the rate limit leaves nothing to ask for, for \d+ d", ended.err)
 
 
 @quick
