@@ -75,6 +75,12 @@ def test_a_template_is_counted_before_anything_is_sent_and_then_drawn(
     assert asi_emulator.requests == 4
 
 
+def test_values_in_a_file_are_its_lines_as_prompts_are(asi_image: Run) -> None:
+    Path("subjects.txt").write_bytes("a fox\u2028at night\x0c\x85by day\r\na ship\r\n".encode())
+    line = ("batch", "--template", "{subject}", "--set", "subject=@subjects.txt", "--out", "out", "--dry-run")
+    assert "prompts: 2," in asi_image(*line, "--emulate").out
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
