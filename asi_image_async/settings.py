@@ -103,6 +103,7 @@ def find_base_url(given: str | None) -> str:
     try:
         url = URL(text)
         valid = url.scheme in ("http", "https") and bool(url.host)
+        (url.raw_host or "").encode("idna")  # raises UnicodeError here, not with the first request
     except ValueError:
         valid = False
     if not valid:
@@ -115,7 +116,12 @@ def find_base_url(given: str | None) -> str:
             f"the base URL of {url.host} has a user or a password in it",
             hint="Leave it out: what is sent is the API key.",
         )
-    if url.scheme == "http" and url.host == URL(_DEFAULT_BASE_URL).host:
+    if url.raw_query_string or url.raw_fragment:
+        raise ConfigurationError(
+            f"the base URL of {url.host} has a query or a fragment in it",
+            hint="Leave out what comes after ? or #: it would not be sent.",
+        )
+    if url.scheme == "http" and (url.host or "").rstrip(".") == URL(_DEFAULT_BASE_URL).host:
         raise ConfigurationError(
             f"{found!r} would send the key unencrypted", hint=f"Write https: {_DEFAULT_BASE_URL}."
         )

@@ -134,6 +134,11 @@ async def test_a_key_that_cannot_be_one_is_refused_without_being_shown(key: str)
         {"base_url": "https://"},
         {"base_url": "https://me:word@api.example/v1"},
         {"base_url": "http://api.asi1.ai/v1"},  # which would send the key unencrypted
+        {"base_url": "http://api.asi1.ai./v1"},
+        {"base_url": "https://api..asi1.ai/v1"},
+        {"base_url": f"https://{'a' * 64}.example/v1"},
+        {"base_url": "https://api.example/v1?version=2"},
+        {"base_url": "https://api.example/v1#images"},
         {"max_response_bytes": 0},
         {"api_key": 5},
         {"base_url": 5},
