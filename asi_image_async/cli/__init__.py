@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from typing import NoReturn
 
 __all__ = ["main"]
 
@@ -26,11 +27,8 @@ def main() -> None:
         _app()(prog_name="asi-image")
     except KeyboardInterrupt:  # at the very end of a command
         raise SystemExit(130) from None
-    except OSError as error:  # of the help, and of a usage error
-        from .outlets import discard
-
-        discard(1)
-        raise SystemExit(f"error: cannot write to standard output: {error.strerror}") from None
+    except OSError as error:
+        _end_unheard(error)
     finally:
         _ctrl_c_kills()  # from here on it would only be a traceback
 
@@ -38,6 +36,21 @@ def main() -> None:
 def _ctrl_c_kills() -> None:
     if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _end_unheard(error: OSError) -> NoReturn:
+    """What could not be written was an error of usage, which goes to standard error, or else the help."""
+    from .exits import ExitStatus
+    from .outlets import discard
+    from .speech import Voice
+
+    usage = getattr(error.__context__, "exit_code", None)
+    if usage is not None:
+        discard(2)
+        raise SystemExit(usage) from None
+    discard(1)
+    Voice().label("error", f"cannot write to standard output: {error.strerror}", "bold red")
+    raise SystemExit(ExitStatus.STOPPED) from None
 
 
 def _app() -> Callable[..., None]:

@@ -124,9 +124,16 @@ def test_help_that_cannot_be_written_is_one_line(option: str) -> None:
     line = f"{sys.executable} -m asi_image_async {option} >/dev/full"
     ended = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False, timeout=20)
     assert (ended.returncode, ended.stderr) == (
-        1,
+        3,
         "error: cannot write to standard output: No space left on device\n",
     )
+
+
+@pytest.mark.parametrize("line", ["bogus", "batch", ""])
+def test_wrong_usage_that_cannot_be_told_exits_2_all_the_same(line: str) -> None:
+    command = f"{sys.executable} -m asi_image_async {line} 2>/dev/full"
+    ended = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, timeout=20)
+    assert (ended.returncode, ended.stdout) == (2, "")
 
 
 @pytest.mark.asi_emulator(canned=20_000, latency=0.5)
