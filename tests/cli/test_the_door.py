@@ -48,6 +48,10 @@ def test_with_nothing_said_it_says_the_help(asi_image: Run) -> None:
     assert ended.err == asi_image("--help").out
 
 
+def test_help_says_what_an_argument_is(asi_image: Run) -> None:
+    assert "A picture of a batch with --recipe." in asi_image("inspect", "--help").out
+
+
 def test_help_loads_nothing_that_only_commands_need() -> None:
     code = """if True:
         import sys
