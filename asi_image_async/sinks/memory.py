@@ -10,7 +10,10 @@ __all__ = ["MemorySink"]
 
 
 class MemorySink:
-    """Keeps every generation in a list, in the order of completion; for tests and small runs."""
+    """Keeps every generation in a list, in the order of completion; for tests and small runs.
+
+    They are gone with the process: with a journal's file beside it, a later run passes over what nobody has.
+    """
 
     def __init__(self) -> None:
         self.generations: list[Generation] = []

@@ -33,7 +33,8 @@ class Source(Generic[T]):
     """The items of an iterable, for several slots that each ask for the `next`.
 
     An asynchronous one is asked in a task of its own: what it holds across its yields, such as a scope, a
-    span or a context variable, belongs to the task that it was entered in.
+    span or a context variable, belongs to the task that it was entered in. It is not closed where it is left
+    before its end, as its owner may go on with it.
     `error`: what it raised. `is_cut_short`: that task was cancelled before the end.
     """
 
