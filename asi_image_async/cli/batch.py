@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -33,6 +34,7 @@ from .summary import as_json, summarize
 __all__ = ["BatchOptions", "batch"]
 
 _MANY = 100_000  # prompts; to look at so many takes some seconds
+_LARGE = 5_000_000  # bytes of a prompt file; so it is with these
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +65,8 @@ def batch(options: BatchOptions) -> int:
     """Run the command; returns the exit status. Raises AsiImageError for what is wrong beforehand."""
     voice = Voice()
     voice.say_if_typed(options.prompts)
+    if options.prompts and not options.quiet and _size(options.prompts) > _LARGE:
+        voice.say(f"checking {visible(options.prompts)}")
     requests = find_requests(
         options.prompts, options.template, options.sets, size=options.size, model=options.model
     )
@@ -212,6 +216,10 @@ class _Run:
             # Still under it: what was bought is not lost to a Ctrl-C that comes while it is kept elsewhere.
             spare = await save_all_elsewhere([error.generation for error in self._not_stored])
             return report, spare, await self._look_for_missing(), interrupts.status
+
+
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.isfile(path) else 0
 
 
 def _until(seconds: float) -> str:

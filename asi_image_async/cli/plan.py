@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice, tee
 
@@ -62,19 +62,21 @@ def make_plan(
     if affordable is not None:
         room = affordable - (read_summary(journal, failures=0).spent if os.path.isfile(journal) else 0)
     done = unknown = to_ask = beyond = images = 0
+    kinds = _Kinds()
     requests, digests = tee(prompts)
     for request, state in zip(requests, read_states(journal, map(digest, digests)), strict=True):
+        kinds.note(request)
         done += state is State.DONE
         unknown += state is State.UNKNOWN
         if state is State.DONE or (state is State.UNKNOWN and not again):
             continue
-        if beyond or images_asked(request) > room:  # a run ends at the first that there is no room for
+        asked = images_asked(request)
+        if beyond or asked > room:  # a run ends at the first that there is no room for
             beyond += 1
         else:
-            room -= images_asked(request)
-            images += images_asked(request)
+            room -= asked
+            images += asked
             to_ask += 1
-    sizes, models, sent, kept = _kinds(prompts)
     return Plan(
         destination=destination.name,
         form=prompts.form,
@@ -83,26 +85,29 @@ def make_plan(
         to_ask=to_ask,
         beyond_budget=beyond,
         maybe_billed=unknown,
-        sizes=dict(sizes.most_common(_KINDS)),
-        models=dict(models.most_common(_KINDS)),
-        sent=tuple(sent),
-        kept=tuple(kept),
+        sizes=dict(kinds.sizes.most_common(_KINDS)),
+        models=dict(kinds.models.most_common(_KINDS)),
+        sent=tuple(kinds.sent),
+        kept=tuple(kinds.kept),
         seconds_at_least=seconds_at_least(to_ask, limits, sends=read_sends(journal), now=time.time()),
         cost_at_most=None if price is None else round(images * price, 6),
     )
 
 
-def _kinds(requests: Iterable[ImageRequest]) -> tuple[Counter[str], Counter[str], list[str], list[str]]:
-    sizes: Counter[str] = Counter()
-    models: Counter[str] = Counter()
-    sent: dict[str, None] = {}
-    kept: dict[str, None] = {}
-    for request in requests:
-        sizes[request.size or "not sent"] += 1
-        models[request.model] += 1
-        sent.update(dict.fromkeys(islice(request.sent_beside, _KINDS - len(sent))))
-        kept.update(dict.fromkeys(islice(request.metadata, _KINDS - len(kept))))
-    return sizes, models, list(sent), list(kept)
+class _Kinds:
+    """What requests are there: their sizes, models and columns, of which the first few are kept."""
+
+    def __init__(self) -> None:
+        self.sizes: Counter[str] = Counter()
+        self.models: Counter[str] = Counter()
+        self.sent: dict[str, None] = {}
+        self.kept: dict[str, None] = {}
+
+    def note(self, request: ImageRequest) -> None:
+        self.sizes[request.size or "not sent"] += 1
+        self.models[request.model] += 1
+        self.sent.update(dict.fromkeys(islice(request.sent_beside, _KINDS - len(self.sent))))
+        self.kept.update(dict.fromkeys(islice(request.metadata, _KINDS - len(self.kept))))
 
 
 def tell_plan(plan: Plan, service: ServiceOptions, *, json: bool) -> None:

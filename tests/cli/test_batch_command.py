@@ -121,6 +121,16 @@ def test_size_and_model_are_what_the_file_does_not_say(asi_image: Run, asi_emula
 
 
 @quick
+def test_a_file_that_takes_long_to_check_is_said_to_be_checked(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "checking" not in asi_image("batch", prompts, "--out", "out").err
+    monkeypatch.setattr("asi_image_async.cli.batch._LARGE", 10)
+    assert asi_image("batch", prompts, "--out", "out").err.startswith("checking ")
+    assert "checking" not in asi_image("batch", prompts, "--out", "out", "--quiet").err
+
+
+@quick
 def test_json_is_the_report_and_nothing_else_on_standard_output(
     asi_image: Run, asi_emulator: Emulator, prompts: Path
 ) -> None:
