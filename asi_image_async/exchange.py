@@ -182,8 +182,8 @@ class Exchange:
         finally:
             self._gate.leave(turn)
         elapsed = self._gate.now() - turn.granted
-        event = RequestSucceeded(item.request, item.attempts, elapsed, size, len(images), len(left_out))
-        self._tell(event)
+        counts = size, len(images), len(left_out)
+        self._tell(RequestSucceeded(item.request, item.attempts, elapsed, *counts))
         return reply, images, left_out
 
     async def _turn(self, brake: Brake) -> Turn:

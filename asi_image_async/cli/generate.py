@@ -129,9 +129,10 @@ def _check(output: str | None) -> None:
         with tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
+        make_it = "" if os.path.isdir(path.parent) else "Make the folder, or "
         raise ConfigurationError(
             f"cannot write into {path.parent.absolute()}: {error.strerror or error}",
-            hint="Make the folder, or name another file with -o.",
+            hint=f"{make_it}name another file with -o.".capitalize(),
         ) from None
     if output is not None:
         _check_length(path)

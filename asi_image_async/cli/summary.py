@@ -73,12 +73,12 @@ def summarize(
         voice.say(_sums(report, place), "green" if report.ok else "")
     for failure in sorted(report.failures[:_SHOWN], key=lambda failure: failure.index):
         _tell(voice, failure)
-    for hint in dict.fromkeys(failure.error.hint for failure in report.failures[:_SHOWN]):
-        if report.stopped_by is None or hint != report.stopped_by.hint:  # which is said below
-            voice.label("  hint", visible(hint), "cyan")
     more = report.failed + report.unknown - _SHOWN
     if more > 0 and report.failures:
         voice.say(f"  and {more} more")
+    for hint in dict.fromkeys(failure.error.hint for failure in report.failures[:_SHOWN]):
+        if report.stopped_by is None or hint != report.stopped_by.hint:  # which is said below
+            voice.label("  hint", visible(hint), "cyan")
     if report.unknown:
         voice.say(
             f"{report.unknown} may have been billed without a picture: the request went out, and none came"

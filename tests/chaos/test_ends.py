@@ -255,7 +255,7 @@ def test_a_report_larger_than_the_pipe_waits_for_its_reader_and_the_run_is_over(
     lines = [f"{'bad' if number % 5 else 'good'} {number} {'x' * 1000}\n" for number in range(125)]
     Path("prompts.txt").write_text("".join(lines))
     process = start("batch", "prompts.txt", "--out", OUT, "--json")
-    process.until("run the same line again")
+    process.until("the same request will fail again")
     time.sleep(1.2)
     assert process.process.poll() is None
     asyncio.run(another_run_could_begin())

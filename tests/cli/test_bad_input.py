@@ -180,7 +180,7 @@ def test_a_journal_that_is_damaged_is_never_overwritten(
 @pytest.mark.parametrize(
     ("output", "words"),
     [
-        ("missing/fox.jpg", ["cannot write into", "missing"]),
+        ("missing/fox.jpg", ["cannot write into", "missing", "hint: Make the folder, or name another file"]),
         (".", ["is a folder"]),
         ("new/", ["is a folder"]),
         ("/dev/null", ["not a plain file"]),

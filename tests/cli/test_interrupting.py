@@ -116,6 +116,7 @@ def test_after_an_interruption_the_same_line_asks_for_the_rest_alone(
 def test_ctrl_c_while_prompts_are_typed_leaves_no_traceback(start: Start, asi_emulator: Emulator) -> None:
     process = start("batch", "-", "--out", "out", terminal=True)
     process.until("reading prompts from the keyboard")
+    time.sleep(0.3)  # it says so before it reads, and makes a temporary file in between
     process.type(CTRL_C)
     try:
         process.until("interrupted", seconds=3)
