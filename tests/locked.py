@@ -11,10 +11,10 @@ TOO_LONG = "a" * 300  # no file system takes such a name
 
 
 @contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Nobody may look into a folder, or read a file, though it can be seen that it is there."""
+def locked(path: Path, mode: int = 0) -> Iterator[None]:
+    """A folder that nobody may look into, or a file that nobody may read; or as far as `mode` says."""
     path.parent.chmod(0o755)
-    path.chmod(0)
+    path.chmod(mode)
     root = os.geteuid() == 0
     if root:  # who may look anyway
         os.seteuid(65534)

@@ -6,7 +6,6 @@ import asyncio
 import gc
 import json
 import math
-import os
 import signal
 import sqlite3
 import subprocess
@@ -16,7 +15,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,6 +24,7 @@ import anyio
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from locked import locked
 
 from asi_image_async.core.pace import margin
 from asi_image_async.errors import ConfigurationError
@@ -366,18 +366,8 @@ async def test_a_folder_that_is_gone_is_waited_for(tmp_path: Path) -> None:
     assert await soon(limit) == pytest.approx(60 + margin(60))
 
 
-@contextmanager
-def read_only(place: Path) -> Iterator[None]:
-    place.chmod(0o444)
-    root = os.geteuid() == 0
-    if root:  # who may write anyway
-        os.seteuid(65534)
-    try:
-        yield
-    finally:
-        if root:
-            os.seteuid(0)
-        place.chmod(0o644)
+def read_only(place: Path) -> AbstractContextManager[None]:
+    return locked(place, 0o444)
 
 
 @contextmanager
@@ -396,7 +386,6 @@ def full_disk(place: Path) -> Iterator[None]:
 @pytest.mark.parametrize("trouble", [read_only, full_disk])
 async def test_what_cannot_be_written_is_waited_for(trouble: Callable[[Path], object]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        os.chmod(folder, 0o755)
         place = Path(folder, "limit")
         limit = SharedLimit(1, 60, place, clock=Clock())
         await limit.reserve()
