@@ -211,6 +211,17 @@ def test_a_slow_sink_is_named_where_every_slot_waits_for_it(clock: Clock) -> Non
     assert progress.waiting() == ""
 
 
+def test_where_nothing_more_is_asked_for_only_what_is_in_flight_is_still_to_come(clock: Clock) -> None:
+    progress = Progress(100, limits=[RateLimit(3, 60)], clock=clock)
+    make(progress, clock, 20.0)
+    progress(RequestStarted(FOX, 1))
+    progress(WaitStarted("rate limit", 30.0))
+    assert (progress.seconds_left or 0) > 1000
+    progress.drain()
+    assert progress.seconds_left == pytest.approx(20)
+    assert progress.waiting() == ""
+
+
 def test_what_was_spent_so_far_is_told_where_the_price_is_known(clock: Clock) -> None:
     without, with_price = Progress(10, clock=clock), Progress(10, price=0.04, clock=clock)
     for progress in (without, with_price):

@@ -191,6 +191,7 @@ class _Run:
 
         def drain() -> None:
             session.drain()
+            self._progress.drain()
             if run.done():
                 self._display.say("stopping: what was bought is being kept and counted")
                 return

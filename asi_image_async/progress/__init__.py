@@ -70,6 +70,11 @@ class Progress:
         self._pictures = RecentRate()
         self._forecast = Forecast(limits, concurrency)
         self._throttled = self._queued = self._retry = _NO_WAIT
+        self._drained = False
+
+    def drain(self) -> None:
+        """Nothing more is asked for: only what is in flight is still to come."""
+        self._drained = True
 
     def __call__(self, event: Event) -> None:
         """Take note of an event."""
@@ -135,9 +140,9 @@ class Progress:
     @property
     def seconds_left(self) -> float | None:
         """How long it will still take, as far as can be told."""
-        unsent = self.total - self.settled - self.in_flight
+        unsent = 0 if self._drained else self.total - self.settled - self.in_flight
         now = self._clock()
-        wait = max(self._throttled.until, self._queued.until) - now
+        wait = 0.0 if self._drained else max(self._throttled.until, self._queued.until) - now
         return self._forecast.seconds_left(max(unsent, 0), self.in_flight, now, max(wait, 0.0))
 
     @property
@@ -167,7 +172,7 @@ class Progress:
         if not self.in_flight:
             waits.append(self._retry)
         wait = next((wait for wait in waits if wait.until > now), None)
-        if wait is None:
+        if wait is None or self._drained:
             return self._storage()
         left = max(1, round(wait.until - now))
         if _SAY_UNTIL <= left < _TOO_FAR:
