@@ -97,5 +97,6 @@ class _Deadline:
             raise TimeoutError from error
 
     def expire(self) -> None:
-        self._expired = True
-        self._task.cancel()
+        if not self._expired:  # once: whoever tidies up is let do that
+            self._expired = True
+            self._task.cancel()

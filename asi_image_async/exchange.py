@@ -27,14 +27,7 @@ from .errors import (
     RateLimitError,
     ServerError,
 )
-from .events import (
-    Event,
-    RequestCancelled,
-    RequestFailed,
-    RequestStarted,
-    RequestSucceeded,
-    RetryScheduled,
-)
+from .events import Event, RequestCancelled, RequestFailed, RequestStarted, RequestSucceeded, RetryScheduled
 from .models import Generation, Image, ImageRequest
 from .policies import RetryPolicy
 from .runtime.gate import Gate
@@ -265,7 +258,7 @@ class Exchange:
             self._gate.succeeded(turn)
 
     def _asks_for_patience(self, error: APIStatusError, item: Item) -> bool:
-        if type(error) is RateLimitError or error.status != 503:
+        if error.status != 503:
             return type(error) is RateLimitError
         # A 503 may be one machine's bad moment, or of one prompt that breaks it; but a gateway's limit, as of
         # nginx, says 503 too, says it again, and not to one alone.

@@ -17,14 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import anyio.to_thread
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticSerializationError, SchemaSerializer, core_schema, from_json, to_json
 
 from .errors import ConfigurationError, InvalidResponseError
@@ -283,7 +276,7 @@ class Generation:
         return self.images[0]
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
-        return self.image._repr_mimebundle_()
+        return self.image._repr_mimebundle_() if self.images else {"text/plain": repr(self)}
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,7 @@ def _as_html(progress: Progress) -> str:
         progress.waiting(),
     ]
     said = html.escape(" · ".join(filter(None, words)))
-    last = html.escape(", ".join(reversed(progress.last)))
+    last = html.escape(", ".join(progress.last))
     bar = (
         f'<progress value="{progress.settled}" max="{max(progress.total, 1)}" style="width: 20em"></progress>'
     )

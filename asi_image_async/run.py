@@ -7,7 +7,6 @@ import contextlib
 import math
 import os
 from collections.abc import Callable, Iterator, Sized
-from typing import Any
 
 import anyio
 
@@ -15,14 +14,7 @@ from .batch import Batch
 from .brake import Stopped
 from .core.naming import idempotency_key
 from .core.usage import Usage, images_asked
-from .errors import (
-    APIError,
-    AsiImageError,
-    BudgetExceededError,
-    ConfigurationError,
-    JournalError,
-    SinkError,
-)
+from .errors import APIError, AsiImageError, BudgetExceededError, ConfigurationError, JournalError, SinkError
 from .events import Event, ImageNotStored, ImageStored, OutcomeReady
 from .exchange import Item
 from .ledger import Ledger
@@ -83,7 +75,7 @@ class Run:
         started = anyio.current_time()
         async with contextlib.AsyncExitStack() as stack:
             await self._journal.__aenter__()
-            stack.push_async_exit(self._close_journal)
+            stack.push_async_callback(self._close_journal)
             await self._ledger.open()
             await self._open_sink()
             stack.push_async_callback(self._close_sink)
@@ -254,9 +246,9 @@ class Run:
                 raise
             raise _sink_error("the sink cannot be opened", error) from error
 
-    async def _close_journal(self, *raised: Any) -> None:
+    async def _close_journal(self) -> None:
         with self._shielded(_LAST_GRACE):  # whoever comes next is not to find it held
-            await self._journal.__aexit__(*raised)
+            await self._journal.__aexit__()
 
     async def _close_sink(self) -> None:
         """A report is due all the same where that fails, of all that was bought."""

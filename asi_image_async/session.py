@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import (
-    AsyncIterator,
-    Callable,
-    Iterable,
-    Iterator,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, NoReturn, Self, overload
 
 import aiohttp
@@ -119,9 +112,9 @@ class ImageSession:
         return self._usage
 
     async def __aenter__(self) -> Self:
-        loop = running_loop()
         if self._open is not None:
             raise ConfigurationError("the session is open already", hint="Make another for another block.")
+        self._loop = running_loop()
         transport = Transport(
             base_url=self._base_url,
             api_key=find_api_key(self._key),
@@ -132,20 +125,13 @@ class ImageSession:
         gate = Gate(self._limits, self._width, self._tell, self._shared, self._policy.max_wait)
         self._id = secrets.token_bytes(8)  # of what this gate knows: another one has to be told
         await transport.open()
-        self._loop = loop
         self._leaving = Brake()
         self._open = gate, transport
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         if self._open is not None:
-            _, transport = self._open
-            self._open = None
+            transport, self._open = self._open[1], None
             for batch in self._batches:
                 batch.stop(session_left())
             self._leaving.pull()
@@ -210,7 +196,7 @@ class ImageSession:
 
         Prompts are pulled only as slots come free, and a slot is freed only when its outcome has been
         taken. What would fail for every prompt, such as a refused key (APIError), is raised, after the
-        outcomes of what was in flight.
+        outcomes of what was in flight. Raises ConfigurationError for prompts that are none.
         """
         batch = Batch(self._exchange(), self._policy, self._usage)
         async with self._outcomes(batch, prompts, ordered) as outcomes:
@@ -235,8 +221,8 @@ class ImageSession:
         with the same journal; images are counted before they are asked for, and what may have been billed
         counts. Reaching it stops the run with BudgetExceededError.
 
-        What ends a run early stands in the report's `stopped_by`. Raises JournalError and SinkError
-        where the journal or the sink cannot be opened; nothing has been sent then.
+        What ends a run early stands in the report's `stopped_by`. Raises ConfigurationError for what is wrong
+        here, JournalError and SinkError where they cannot be opened; nothing has been sent then.
         """
         images = budget(max_images, max_cost, price_per_image)
         check_run(sink, fail_fast)

@@ -1,4 +1,4 @@
-"""The web app's server as FastAPI, in one file.
+"""The web app's endpoint in FastAPI, in one file: without its page, and without a limit for each visitor.
 
     pip install asi_image_async fastapi uvicorn
     ASI_ONE_API_KEY=sk_... uvicorn fastapi_app:app

@@ -105,6 +105,24 @@ def test_who_was_given_some_seconds_more_ends_with_the_others() -> None:
     assert on_a_fake_clock(main()) < 13
 
 
+@pytest.mark.parametrize("all_end", [12, 17])
+def test_who_tidies_up_when_all_end_is_cancelled_once(all_end: float) -> None:
+    async def main() -> int:
+        deadlines, task = Deadlines(10), asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().call_later(5, stand_still, 6)  # it is 11 then, and it has until 16
+        asyncio.get_running_loop().call_later(all_end, deadlines.expire)
+        with pytest.raises(TimeoutError):
+            with deadlines.one():
+                try:
+                    await asyncio.sleep(60)
+                finally:
+                    await asyncio.sleep(10)
+        return task.cancelling()
+
+    assert on_a_fake_clock(main()) == 0
+
+
 def test_no_timer_is_left_behind() -> None:
     async def main() -> list[asyncio.TimerHandle]:
         loop, deadlines = asyncio.get_running_loop(), Deadlines(10)

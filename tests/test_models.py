@@ -184,6 +184,8 @@ async def test_saving_under_a_name_that_no_system_takes_is_an_oserror(
 def test_a_generation_shows_its_first_picture(generation: Generation, image: Image) -> None:
     assert generation.image is image
     assert generation._repr_mimebundle_() == image._repr_mimebundle_()
+    skipped = Generation(request=generation.request, images=())
+    assert skipped._repr_mimebundle_() == {"text/plain": repr(skipped)}
     assert pickle.loads(pickle.dumps(generation)) == generation
 
 

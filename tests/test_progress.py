@@ -211,6 +211,14 @@ def test_a_slow_sink_is_named_where_every_slot_waits_for_it(clock: Clock) -> Non
     assert progress.waiting() == ""
 
 
+def test_the_last_pictures_can_be_looked_through_while_more_come(clock: Clock) -> None:
+    progress = Progress(100, clock=clock)
+    make(progress, clock, 1.0)
+    for _ in progress.last:  # as the thread that draws the bar does
+        progress(ImageStored(FOX, Receipt(("out/owl-1.jpg", "out/owl-2.jpg"), 100)))
+    assert progress.last[:3] == ("owl-2.jpg", "owl-1.jpg", "fox.jpg")
+
+
 def test_where_nothing_more_is_asked_for_only_what_is_in_flight_is_still_to_come(clock: Clock) -> None:
     progress = Progress(100, limits=[RateLimit(3, 60)], clock=clock)
     make(progress, clock, 20.0)
@@ -231,6 +239,15 @@ def test_what_was_spent_so_far_is_told_where_the_price_is_known(clock: Clock) ->
     assert without.cost() == ""
     assert with_price.cost() == "0.08 spent"
     assert "0.08 spent" in BatchView(with_price).line()
+
+
+@pytest.mark.parametrize("days", [2, 19, 120, 2000])
+def test_a_long_time_left_is_not_cut(clock: Clock, days: int) -> None:
+    progress = Progress(days * 500, limits=[RateLimit(500, 86400)], clock=clock)
+    console = Console(width=80, color_system=None)
+    with console.capture() as capture:
+        console.print(BatchView(progress).live())
+    assert re.search(r"\d+ d( \d+ h)? left$", capture.get().splitlines()[0].rstrip())
 
 
 @pytest.mark.parametrize("width", [80, 200])

@@ -118,6 +118,8 @@ def test_a_template_makes_every_combination_and_keeps_what_made_it() -> None:
 def test_braces_and_values_are_taken_as_they_are() -> None:
     [request] = expand("{{{x}}} {x}", x=["{y} {0.__class__}"])
     assert request.prompt == "{{y} {0.__class__}} {y} {0.__class__}"
+    [request] = expand("a {template}", template=["stencil"])
+    assert request.prompt == "a stencil"
 
 
 @pytest.mark.parametrize(

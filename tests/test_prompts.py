@@ -246,6 +246,12 @@ def test_standard_input_that_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPa
             raise OSError(5, "Input/output error")
 
     assert said("-", stdin=Broken()) == "cannot read standard input: Input/output error"
+
+    class NotThereYet(io.BytesIO):
+        def read(self, size: int | None = -1, /) -> bytes:
+            return None  # type: ignore[return-value]  # as a BufferedReader does that was set not to wait
+
+    assert said("-", stdin=NotThereYet()) == "cannot read standard input: Resource temporarily unavailable"
     monkeypatch.setattr("sys.stdin", None)  # as Python has it where the shell closed it
     assert said("-") == "there is no standard input"
 

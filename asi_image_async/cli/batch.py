@@ -45,8 +45,8 @@ class BatchOptions:
     template: str | None
     sets: tuple[str, ...]
     out: str
-    size: str | None
-    model: str | None
+    size: str
+    model: str
     service: ServiceOptions
     limit: int | None
     max_cost: float | None
@@ -117,18 +117,18 @@ class _Run:
             price=options.price,
         )
         self._session: ImageSession
+        self._run: asyncio.Future[RunReport]
         self._stopped: AsiImageError | None = None
         self._not_stored: list[SinkError] = []
         self._display = Display(voice, BatchView(self._progress), quiet=options.quiet)
 
     async def finish(self) -> int:
         """Ask for what is missing, and tell what it came to."""
-        async with open_session(self._options.service, self._hear) as session:
-            self._session = session
+        async with open_session(self._options.service, self._hear) as self._session:
             await self._destination.make_ready()
             self._announce()
             with self._display:
-                report, spare, missing, interrupted = await self._work(session)
+                report, spare, missing, interrupted = await self._work()
         stopped = self._stopped or report.stopped_by or next(iter(self._not_stored), None)
         report = replace(report, stopped_by=stopped)
         place, total, quiet = self._destination.name, len(self._prompts), self._options.quiet
@@ -174,42 +174,22 @@ class _Run:
         noun = "picture" if count == 1 else "pictures"
         self._voice.say(f"{count} {noun} into {visible(self._destination.name)}, {', '.join(told)}")
 
-    async def _work(self, session: ImageSession) -> tuple[RunReport, Spare, Missing, int | None]:
+    async def _work(self) -> tuple[RunReport, Spare, Missing, int | None]:
         """The run under Ctrl-C: what it came to, and the exit status where it was interrupted."""
-        again = self._options.ask_unknown_again
-        journal = Journal(self._destination.journal, ask_unknown_again=again)
-        run = asyncio.ensure_future(
-            session.run(
+        options = self._options
+        self._run = asyncio.ensure_future(
+            self._session.run(
                 self._prompts,
                 self._destination.sink,
-                journal=journal,
-                fail_fast=self._options.fail_fast,
-                max_cost=self._options.max_cost,
-                price_per_image=self._options.price,
+                journal=Journal(self._destination.journal, ask_unknown_again=options.ask_unknown_again),
+                fail_fast=options.fail_fast,
+                max_cost=options.max_cost,
+                price_per_image=options.price,
             )
         )
-
-        def drain() -> None:
-            session.drain()
-            self._progress.drain()
-            if run.done():
-                self._display.say("stopping: what was bought is being kept and counted")
-                return
-            flying = self._progress.in_flight
-            what = f"{flying} in flight {'is' if flying == 1 else 'are'} being finished"
-            what = what if flying else "nothing is in flight"
-            self._display.say(f"stopping: {what}; Ctrl-C again to stop now")
-
-        def cancel() -> None:
-            if run.done():
-                return
-            self._display.say("stopping now: what is in flight is given up")
-            self._display.stop()
-            run.cancel()
-
-        with Interrupts(drain, cancel) as interrupts:
+        with Interrupts(self._drain, self._cancel) as interrupts:
             try:
-                report = await run
+                report = await self._run
             except asyncio.CancelledError:
                 if not interrupts.twice:
                     raise
@@ -217,6 +197,24 @@ class _Run:
             # Still under it: what was bought is not lost to a Ctrl-C that comes while it is kept elsewhere.
             spare = await save_all_elsewhere([error.generation for error in self._not_stored])
             return report, spare, await self._look_for_missing(), interrupts.status
+
+    def _drain(self) -> None:
+        self._session.drain()
+        self._progress.drain()
+        if self._run.done():
+            self._display.say("stopping: what was bought is being kept and counted")
+            return
+        flying = self._progress.in_flight
+        what = f"{flying} in flight {'is' if flying == 1 else 'are'} being finished"
+        what = what if flying else "nothing is in flight"
+        self._display.say(f"stopping: {what}; Ctrl-C again to stop now")
+
+    def _cancel(self) -> None:
+        if self._run.done():
+            return
+        self._display.say("stopping now: what is in flight is given up")
+        self._display.stop()
+        self._run.cancel()
 
 
 def _size(path: str) -> int:

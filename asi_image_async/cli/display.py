@@ -204,7 +204,7 @@ class BatchView:
         return Constrain(Group(row, self._how(), _LastLine(self._last())), _WIDEST)
 
     def _last(self) -> Text:
-        names = ", ".join(visible(name) for name in reversed(self._progress.last))
+        names = ", ".join(map(visible, self._progress.last))
         return Text(names, "bright_black", no_wrap=True, overflow="ellipsis")
 
     def _how(self) -> Text:
@@ -254,6 +254,7 @@ def _clock(seconds: float | None) -> str:
         return ""
     left = math.ceil(seconds)
     if left >= 86400:
-        return f"{left // 86400} d {left % 86400 // 3600} h left"
+        days, rest = divmod(left, 86400)
+        return f"{days} d {rest // 3600} h left" if days < 10 else f"{days} d left"
     hours, minutes = f"{left // 3600}:", left % 3600 // 60
     return f"{hours}{minutes:02}:{left % 60:02} left" if left >= 3600 else f"{minutes}:{left % 60:02} left"

@@ -51,7 +51,7 @@ def _knobs(latency: float, rates: Sequence[str], shape: str, key: str | None) ->
     if shape.lower() not in known:
         raise ConfigurationError(f"{shape!r} is not a shape", hint=f"There are {', '.join(SHAPES)}.")
     return Knobs(
-        api_key=key,
+        api_key=key or None,
         latency=latency,
         shape=known[shape.lower()],
         rate_limit=[(limit.n, limit.per) for limit in limits],

@@ -33,16 +33,14 @@ class GenerateOptions:
 
     prompt: str
     output: str | None
-    size: str | None
-    model: str | None
+    size: str
+    model: str
     service: ServiceOptions
 
 
 def generate(options: GenerateOptions) -> int:
     """Run the command; returns the exit status. Raises AsiImageError."""
-    given = {"size": options.size, "model": options.model}
-    fields = {name: value for name, value in given.items() if value is not None}
-    request = ImageRequest.of(options.prompt, **fields)
+    request = ImageRequest.of(options.prompt, size=options.size, model=options.model)
     _check(options.output)
     paths, interrupted = run_loop(_finish(options, request))
     for path in paths:

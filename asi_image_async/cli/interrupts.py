@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Self
 
 __all__ = ["Interrupts"]
@@ -46,12 +45,7 @@ class Interrupts:
                 signal.signal(number, lambda got, _: loop.call_soon_threadsafe(self._hear, got))
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for number, before in self._before.items():
             if not self.twice:
                 _forget(number)

@@ -9,16 +9,13 @@ import typer
 __all__ = ["BaseUrl", "Emulate", "Json", "Model", "Retries", "Size", "Timeout"]
 
 Size = Annotated[
-    str | None,
+    str,
     typer.Option(
         metavar="SIZE",
         help="square (1024x1024), landscape (1792x1024), portrait (1024x1792), auto, or WIDTHxHEIGHT.",
-        show_default="square",
     ),
 ]
-Model = Annotated[
-    str | None, typer.Option(metavar="MODEL", help="The model's name.", show_default="asi1-mini")
-]
+Model = Annotated[str, typer.Option(metavar="MODEL", help="The model's name.")]
 BaseUrl = Annotated[
     str | None,
     typer.Option(

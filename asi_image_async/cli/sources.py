@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 from ..errors import ConfigurationError
 from ..models import ImageRequest
 from ..prompts import Expansion, PromptFile, names_in, read_prompts
 
-__all__ = ["FirstFew", "Requests", "find_requests"]
+__all__ = ["FirstFew", "find_requests"]
 
 _FORMS = {
     ".txt": "a prompt a line",
@@ -23,17 +22,10 @@ _FORMS = {
 _SET_HINT = "Write --set style=oil,ink, or --set subject=@subjects.txt for a line each."
 
 
-class Requests(Protocol):
-    """As many requests as its length says, as often as it is asked."""
-
-    def __len__(self) -> int: ...
-    def __iter__(self) -> Iterator[ImageRequest]: ...
-
-
 class FirstFew:
     """The first `limit` of some requests, or all of them; `form`: what they were read as."""
 
-    def __init__(self, requests: Requests, limit: int | None) -> None:
+    def __init__(self, requests: PromptFile | Expansion, limit: int | None) -> None:
         self._requests = requests
         self._limit = limit
         self.form = _FORMS[requests.kind] if isinstance(requests, PromptFile) else "a template"
@@ -47,8 +39,8 @@ class FirstFew:
 
 
 def find_requests(
-    prompts: str | None, template: str | None, sets: Sequence[str], *, size: str | None, model: str | None
-) -> Requests:
+    prompts: str | None, template: str | None, sets: Sequence[str], *, size: str, model: str
+) -> PromptFile | Expansion:
     """The requests that the options name. Raises ConfigurationError."""
     if template is None:
         if prompts is None:
@@ -63,14 +55,13 @@ def find_requests(
             f"prompts come from {prompts} or from the --template, not from both",
             hint="Leave out one of them.",
         )
-    given = {name: value for name, value in (("size", size), ("model", model)) if value is not None}
     values = dict(map(_values, sets))
     if len(values) < len(sets):
         raise ConfigurationError("--set gives a name twice", hint=_SET_HINT)
     for name in names_in(template):
         if name not in values:
             raise ConfigurationError(f"the template's {{{name}}} has no values", hint=_SET_HINT)
-    return Expansion(template, values, **given)
+    return Expansion(template, values, size=size, model=model)
 
 
 def _values(text: str) -> tuple[str, list[str]]:

@@ -69,12 +69,13 @@ def retry_delay(error: APIError, attempt: int, policy: RetryPolicy, chance: floa
     The wait that the service asks for (Retry-After) is a floor. `chance`: see `pause`.
     """
     fate = money(error)
-    again = fate in (Money.NEVER_DELIVERED, Money.REJECTED)
-    again = again or (fate is Money.UNKNOWN and _resendable(error) and policy.resend_unknown)
-    asked = error.retry_after if isinstance(error, APIStatusError) else None
-    if not again or attempt >= policy.max_attempts or (asked or 0.0) > policy.max_wait:
+    # A whole reply that we cannot read would come again in the same shape.
+    resend = policy.resend_unknown and not isinstance(error, InvalidResponseError)
+    again = fate in (Money.NEVER_DELIVERED, Money.REJECTED) or (fate is Money.UNKNOWN and resend)
+    asked = (error.retry_after if isinstance(error, APIStatusError) else None) or 0.0
+    if not again or attempt >= policy.max_attempts or asked > policy.max_wait:
         return None
-    return (asked or 0.0) + pause(attempt, policy, chance)
+    return asked + pause(attempt, policy, chance)
 
 
 def pause(attempt: int, policy: RetryPolicy, chance: float) -> float:
@@ -83,11 +84,6 @@ def pause(attempt: int, policy: RetryPolicy, chance: float) -> float:
     So clients that failed together do not return together; and a retry at once would meet the same trouble.
     """
     return min(policy.max_backoff, policy.backoff * 2.0 ** min(attempt - 1, 32)) * (0.5 + chance / 2)
-
-
-def _resendable(error: APIError) -> bool:
-    # A whole reply that we cannot read would come again in the same shape.
-    return not isinstance(error, InvalidResponseError)
 
 
 def brings_nothing(error: APIError) -> bool:

@@ -19,7 +19,7 @@ _WORDS_BYTES = 80  # with all that follows them a name stays far below the 255 b
 # order that Unicode wants takes minutes.
 _READ = 1000
 _OTHERS = re.compile(r"[^a-z0-9]+")
-_WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d|conin\$|conout\$)", re.IGNORECASE)
+_WINDOWS_DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)", re.IGNORECASE)
 
 
 def digest(request: ImageRequest) -> bytes:

@@ -8,14 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import APIError, APIStatusError
-from ..events import (
-    Event,
-    RequestCancelled,
-    RequestFailed,
-    RequestStarted,
-    RequestSucceeded,
-    RetryScheduled,
-)
+from ..events import Event, RequestCancelled, RequestFailed, RequestStarted, RequestSucceeded, RetryScheduled
 from ..models import ImageRequest
 
 __all__ = ["Usage", "images_asked"]

@@ -28,11 +28,9 @@ THUMBNAILS = Path(STATE, "thumbnails")
 
 @dataclass(frozen=True)
 class Gallery:
-    """A page that was written: where, of how many pictures, and of how many that could not be made."""
+    """A page that was written: where, and whether thumbnails could be made."""
 
     path: Path
-    pictures: int
-    failures: int
     has_thumbnails: bool
 
 
@@ -57,8 +55,7 @@ def make_gallery(
         write_durably(path, make_page(title_of(folder), data).encode(errors="replace"))
     except OSError as error:
         raise SinkError(f"cannot write {path}: {error.strerror or error}") from error
-    failures = sum(entry["status"] != "done" for entry in data["entries"])
-    return Gallery(path, len(data["entries"]) - failures, failures, can_make_thumbnails())
+    return Gallery(path, can_make_thumbnails())
 
 
 def gallery_data(

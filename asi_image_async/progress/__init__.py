@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from pathlib import PurePath
@@ -60,7 +59,7 @@ class Progress:
         self.new = self.skipped = self.failed = self.unknown = 0
         self.in_flight = 0
         self.usage = Usage()
-        self.last: deque[str] = deque(maxlen=_LAST)
+        self.last: tuple[str, ...] = ()  # the newest first; never changed, as other threads read it
         self._price = price
         self._concurrency = concurrency
         self._stored = self._bytes_written = 0
@@ -98,7 +97,8 @@ class Progress:
                 self._stored += 1
                 self._storing -= 1
                 self._bytes_written += receipt.bytes_written
-                self.last.extend(PurePath(location).name for location in receipt.locations)
+                names = [PurePath(location).name for location in reversed(receipt.locations)]
+                self.last = (*names, *self.last)[:_LAST]
             case ImageNotStored():
                 self._storing -= 1
             case OutcomeReady():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import re
@@ -175,7 +176,9 @@ def _spool(stream: BinaryIO, name: str) -> BinaryIO:
     file = tempfile.SpooledTemporaryFile(max_size=MAX_LINE_BYTES)
     size = 0
     try:
-        while chunk := stream.read(2**16):
+        while (chunk := stream.read(2**16)) != b"":
+            if chunk is None:  # somebody has set it not to wait, and this is no end
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
             size += len(chunk)
             if size > MAX_STDIN_BYTES:
                 raise ConfigurationError(

@@ -15,7 +15,7 @@ __all__ = ["Expansion", "expand", "names_in"]
 
 
 def expand(
-    template: str, *, size: str | None = "1024x1024", model: str = "asi1-mini", **values: Iterable[object]
+    template: str, /, *, size: str | None = "1024x1024", model: str = "asi1-mini", **values: Iterable[object]
 ) -> Expansion:
     """Every combination: `expand("a {style} fox", style=["oil", "ink"])` has two requests.
 

@@ -245,6 +245,15 @@ def test_the_emulator_tells_how_to_use_it_and_ends_quietly(asi_image: Run, start
     assert ended.err.count("\n") == 1
 
 
+def test_an_emulator_with_an_empty_key_takes_the_one_that_it_tells(start: Start) -> None:
+    process = start("emulate", "--port", 0, "--key", "")
+    base_url = re.search(r"http://127\.0\.0\.1:\d+/v1", process.until("serving on"))
+    assert base_url
+    environment = {**os.environ, "ASI_ONE_BASE_URL": base_url[0], "ASI_ONE_API_KEY": "emulator"}
+    line = [sys.executable, "-m", "asi_image_async", "generate", "fox", "--size", "64x64"]
+    assert subprocess.run(line, env=environment, capture_output=True, check=False).returncode == 0
+
+
 def test_an_emulator_whose_port_is_taken_says_so(asi_image: Run, asi_emulator: Emulator) -> None:
     port = asi_emulator.base_url.split(":")[2].removesuffix("/v1")
     ended = asi_image("emulate", "--port", port)

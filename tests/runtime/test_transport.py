@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import aiohttp
+import anyio
 import pytest
 import trustme
 from aiohttp import web
@@ -944,3 +945,17 @@ async def test_one_client_fetches_all_links_and_is_closed_with_the_transport() -
         for _ in range(3):
             await transport.fetch(at(service.base_url, "cat.jpg"))
     assert len(transports) == 1
+
+
+async def test_every_client_is_closed_in_a_scope_that_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    clients: list[aiohttp.ClientSession] = []
+    begin = aiohttp.ClientSession.__init__
+    monkeypatch.setattr(
+        aiohttp.ClientSession, "__init__", lambda self, **given: clients.append(self) or begin(self, **given)
+    )
+    async with serving(**{"cat.jpg": giving()}) as service:
+        with anyio.CancelScope() as scope:
+            async with opened(service.base_url) as transport:
+                await transport.fetch(at(service.base_url, "cat.jpg"))
+                scope.cancel()
+    assert [client.closed for client in clients] == [True, True]

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import unicodedata
+from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from asi_image_async.core.decode import to_image
 from asi_image_async.core.recipe import extract
 from asi_image_async.errors import ConfigurationError, SinkError
 from asi_image_async.files import Draft
+from asi_image_async.sinks.disk import metadata as metadata_module
 from asi_image_async.sinks.disk import sink as sink_module
 from asi_image_async.sinks.disk.metadata import Metadata
 
@@ -484,6 +486,25 @@ async def test_a_crash_beside_a_sink_that_goes_on_is_tidied_once_that_has_ended(
     async with opened(tmp_path):
         assert not leftover.exists()
     assert [line["prompt"] for line in lines(tmp_path)] == ["a"]
+
+
+async def test_a_line_that_comes_while_the_others_are_tidied_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "metadata.jsonl"
+    for name in "ab":
+        (tmp_path / name).write_bytes(b"")
+    path.write_bytes(b'{"file_name": "a"}\n')
+    read = metadata_module._read
+
+    def read_while_more_come(of: Path) -> Iterator[tuple[str, bytes]]:
+        yield from read(of)
+        with path.open("ab") as file:
+            file.write(b'{"file_name": "b"}\n')
+
+    monkeypatch.setattr(metadata_module, "_read", read_while_more_come)
+    metadata_module.tidy(tmp_path, tmp_path)
+    assert [line["file_name"] for line in lines(tmp_path)] == ["a", "b"]
 
 
 async def test_what_a_sink_is_writing_is_left_alone_by_the_first_that_goes_and_the_next_that_comes(

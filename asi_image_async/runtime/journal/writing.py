@@ -11,23 +11,12 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from ...errors import ConfigurationError, JournalError
 from ...group_thread import GroupThread
 from .broken import as_journal_error, full
-from .database import (
-    Claim,
-    Place,
-    State,
-    as_text,
-    claim,
-    get_value,
-    held,
-    open_database,
-    set_value,
-)
+from .database import Claim, Place, State, as_text, claim, get_value, held, open_database, set_value
 from .room import Room
 
 __all__ = ["Journal"]
@@ -72,12 +61,7 @@ class Journal:
             raise as_journal_error(error, self.path) from error
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._thread.close()
 
     async def claim(self, request_digest: bytes) -> Claim:

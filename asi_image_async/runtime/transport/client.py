@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import aiohttp
+import anyio
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 from pydantic import SecretStr
@@ -17,11 +18,7 @@ from yarl import URL
 from ...core.key import Key
 from ...core.links import refused_link
 from ...deadline import Deadlines
-from ...errors import (
-    APIConnectionError,
-    AsiImageError,
-    ConfigurationError,
-)
+from ...errors import APIConnectionError, AsiImageError, ConfigurationError
 from .broken import OF_THE_LINE, as_api_error, forget_key
 from .direct import Feed, Memory
 from .links import Links
@@ -115,13 +112,13 @@ class Transport:
 
     async def close(self) -> None:
         self.is_closed = True
-        if self._own is not None:
-            await self._own.close()
-        await self._links.close()
-        if self._own is not None:
-            await asyncio.sleep(0)
-            await self._memory.turns.take(0)  # who has all of a reply takes it first
-            self._deadlines.expire()  # who has a part would wait for the rest, which nobody brings now
+        with anyio.CancelScope(shield=True):  # in a scope that is cancelled each await would end it
+            await self._links.close()
+            if self._own is not None:
+                await self._own.close()
+                await asyncio.sleep(0)
+                await self._memory.turns.take(0)  # who has all of a reply takes it first
+                self._deadlines.expire()  # who has a part would wait for the rest, which nobody brings now
 
     def check(self) -> aiohttp.ClientSession:
         """The client that requests go through; raises ConfigurationError where it is closed."""

@@ -101,7 +101,8 @@ def tidy(folder: Path, temporary_directory: Path) -> None:
     kept = (
         line
         for number, (name, line) in enumerate(_read(path))
-        if last[name] == number and os.path.isfile(folder / name)  # a name may be longer than any file's
+        if last.get(name, number) == number
+        and os.path.isfile(folder / name)  # a name may be longer than any file's
     )
     write_whole(path, kept, temporary_directory=temporary_directory)
     sync_directory(folder)
