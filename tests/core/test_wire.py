@@ -400,7 +400,8 @@ _NOW = 1445412480.0  # Wed, 21 Oct 2015 07:28:00 GMT
         ({"Retry-After": "20"}, 20.0),
         ({"retry-after": " 1.5 "}, 1.5),
         ({"Retry-After": "0"}, 0.0),
-        ({"Retry-After": "9" * 15}, float("9" * 15)),
+        ({"Retry-After": "9" * 9}, float("9" * 9)),
+        ({"Retry-After": f"{_NOW + 100:.0f}"}, 100.0),  # a moment, as no wait is so long
         ({"Retry-After-Ms": "250", "Retry-After": "20"}, 0.25),
         ({"Retry-After-Ms": "soon", "Retry-After": "20"}, 20.0),
         ({"Retry-After": "Wed, 21 Oct 2015 07:28:30 GMT"}, 30.0),

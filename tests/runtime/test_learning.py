@@ -50,6 +50,20 @@ def fixed(n: int, per: float, phase: float) -> Counting:
     return count
 
 
+def even(per: float) -> Counting:
+    """One in `per` seconds, and none saved up: a bucket that leaks."""
+    free = 0.0
+
+    def count(now: float) -> bool:
+        nonlocal free
+        if now < free:
+            return False
+        free = now + per
+        return True
+
+    return count
+
+
 def but(counting: Counting, refuses: Callable[[float, int], bool]) -> Counting:
     """The same, where some are refused besides: by the time, and the number from 0."""
     number = -1
@@ -121,6 +135,34 @@ def test_a_wait_that_is_asked_for_and_too_short_is_not_believed_twice() -> None:
     assert learnt.failed == 0
     assert len(learnt.refused) <= 15
     assert learnt.through[-1] <= 60 / 3 * 60 * 1.25
+
+
+def test_a_window_that_was_waited_for_in_vain_is_not_tried_again() -> None:
+    learnt = ask(60, sliding(2, 120), retry_after=60.0, width=4)
+    assert learnt.failed == 0
+    assert len(learnt.refused) <= 10
+
+
+@pytest.mark.parametrize("told", [None, [RateLimit(1, per=1)]], ids=["not told", "told too much"])
+@pytest.mark.parametrize("per", [1.2, 1.5, 1.9])
+def test_where_one_request_a_window_is_too_many_the_window_is_a_longer_one(
+    per: float, told: list[RateLimit] | None
+) -> None:
+    learnt = ask(150, even(per), told=told, refuses_after=0.3, width=8)
+    assert learnt.failed == 0
+    assert len(learnt.refused) <= 20
+    assert learnt.through[-1] <= 150 * per * 2
+
+
+@pytest.mark.parametrize("told", [(50, 1), (60, 60), (20, 2), (5, 1)], ids=str)
+def test_three_refusals_in_a_hundred_without_a_reason_leave_most_of_what_was_told(
+    told: tuple[int, float],
+) -> None:
+    chance = random.Random(2)
+    stray = but(sliding(*told), lambda _now, _number: chance.random() < 0.03)
+    learnt = ask(1000, stray, told=[RateLimit(told[0], per=told[1])])
+    assert learnt.failed == 0
+    assert learnt.through[-1] <= 1000 * told[1] / told[0] / 0.6
 
 
 def test_a_wait_that_is_too_short_says_nothing_of_a_told_limit_either() -> None:

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 
 from ...policies import RateLimit
+from .strays import CONFIRMED, count_before, is_stray
 from .windows import Turn, Windows, margin
 
 __all__ = ["Pace"]
 
 # The windows that services count in: a second, ten, a minute. Beyond: how often to look again.
 _USUAL = (1.0, 10.0, 60.0, 300.0, 600.0)
-# A refusal comes before any work is done: after so many seconds without one, it was let through.
-_CONFIRMED = 0.5
 _FIRST_ALLOWANCE = 2
 _GENTLE = 8  # up to here the allowance doubles with each round of replies; then it grows by half
 _FIRST_STEP = 0.05
 _LONGEST_HOLD = 600.0
 # Seconds between requests (one, and its slack): where they are closer, a refused try costs little.
 _CHEAP_TRY = 1.02
-_BREATH = 0.05  # seconds: which of a burst is refused is not always the last to be let go
 _KEPT = 10_000  # of the turns of the past
-# So many turns are looked at where a refusal may be a stray one. If so many of them were refused it is none,
-# and so many that were let through are a sign.
-_RECENT, _MANY, _SOME = 200, 10, 5
+# Where only one goes in a window, so many refusals among so many turns say that even this is too much.
+_LAST, _TOO_MANY = 10, 4
 # Between tries for more, each of which may be refused: so many windows; and requests, at least and at most.
 _LONG, _LEAST_SENT, _MOST_SENT = 10, 50, 500
 
@@ -60,14 +56,14 @@ class Pace:
         # The pause: from the first refusal until a probe is let through.
         self.closed_until = 0.0
         self._floor = 0.0  # what the service has asked to wait for, whatever happens meanwhile
-        self._closed_at = -1.0
+        self._closed_at = self._cut_at = -1.0
         self._refused: Turn | None = None
         self._is_stray = False  # that one
         self._pauses: Iterator[tuple[float, float]] = iter(())
         self._trying = 0.0
         self._asked = 0.0
         self._probe: Turn | None = None
-        self._patience = _CONFIRMED
+        self._patience = CONFIRMED
 
     @property
     def interval(self) -> float:
@@ -94,13 +90,13 @@ class Pace:
 
     def opens_at(self, now: float) -> float:
         """The earliest time, not before `now`, at which the next request may go out."""
-        while self._unconfirmed and self._unconfirmed[0].granted + _CONFIRMED <= now:
+        while self._unconfirmed and self._unconfirmed[0].granted + CONFIRMED <= now:
             self._confirm(self._unconfirmed[0])
         if self._probe is not None and now >= self.closed_until:  # nobody refused it
             self._let_through(now)
         opens = max(self._windows.opens_at(now, evenly=self._per), self.closed_until)
         if len(self._unconfirmed) >= self._allowance:
-            opens = max(opens, self._unconfirmed[0].granted + _CONFIRMED)
+            opens = max(opens, self._unconfirmed[0].granted + CONFIRMED)
         return opens
 
     def grant(self, now: float, *, waited: float = 0.0) -> Turn:
@@ -158,13 +154,20 @@ class Pace:
         # How long a probe is waited for: refusals come quickly, pictures do not.
         self._patience = min(30.0, max(0.25, 4 * (now - turn.granted)))
         self._probe = None
-        first = self._refused is None
-        if first:
+        before = self._refused
+        if before is None:
             self._refused = turn
             self._pauses = self._ladder(turn)
         self._trying, reopens = next(self._pauses)
+        if before is not None and not self._told and not self._n:
+            # A window that has passed without a request is none that explains the refusal after it.
+            empty = min(turn.granted - before.granted, _USUAL[-1])
+            while self._trying < empty:
+                self._trying, reopens = next(self._pauses)
         self._asked = retry_after or 0.0
-        if retry_after and first:  # it was waited for, and where that is refused again it said too little
+        if (
+            retry_after and before is None
+        ):  # it was waited for; where that is refused again it said too little
             if not self._told and not self._is_stray:  # else a wait says nothing of a window
                 self._trying = max(self._per, _usual(retry_after))
             reopens = now + 2 * self.interval
@@ -189,18 +192,19 @@ class Pace:
         longer = self._trying > self._per
         if refused is not None and (longer or (self._trying < self._per and not self._told)):
             self._per = self._trying
-            self._n = float(max(1, self._count_before(refused, self._per)))
+            self._n = float(max(1, count_before(refused, self._past, self._per)))
         if not self._is_stray:
             self._hold(now, new=longer)
 
     def _hold(self, now: float, *, new: bool) -> None:
         """When to try for more: soon where the pace is a first guess, rarely after that.
 
-        At a slow pace each try is a refusal of some weight, so a new guess is left alone there too; and
-        where the service asks for a wait, a refusal costs that wait, and was no guess.
+        At a slow pace each try is a refusal of some weight, so a new guess is left alone there too, but where
+        only one was let through: nothing says less. And where the service asks for a wait, a refusal costs
+        that wait, and was no guess.
         """
         self._step = _FIRST_STEP
-        guess = new and self.interval <= _CHEAP_TRY and not self._asked
+        guess = new and not self._asked and (self._n == 1 or self.interval <= _CHEAP_TRY)
         long = min(
             max(_LONG * self._per, _LEAST_SENT * self.interval), max(self._per, _MOST_SENT * self.interval)
         )
@@ -231,29 +235,21 @@ class Pace:
         return max(oldest + per + margin(per), self._closed_at + per)
 
     def _says_nothing(self, turn: Turn) -> bool:
-        """Whether refusals are rare, and others were let through lately with as many before them."""
-        earlier = [each for each in self._past if each.granted < turn.granted]
-        refused = [each.refused for each in earlier[-_RECENT:]]
-        if len(earlier) < _SOME or any(refused[-_SOME:]) or sum(refused) >= _MANY:
-            return False
-        let_through = [each.granted for each in earlier if not each.refused]
-        confirmed = bisect_right(let_through, turn.granted - _CONFIRMED)
-        recent = range(max(0, confirmed - _RECENT), confirmed)
-
-        def explains(per: float) -> bool:
-            number = self._count_before(turn, per)
-            alike = (nth - bisect_right(let_through, let_through[nth] - per) >= number for nth in recent)
-            return sum(alike) < _SOME
-
+        """Whether it is a stray one, as far as can be told."""
         if self._told:
-            return not explains(self._per or min(limit.per for limit in self._told))
-        # What was learnt may be of a longer window than it seemed.
-        return not any(map(explains, {self._per, *(per for per in _USUAL[:3] if per > self._per)}))
+            windows = {self._per or min(limit.per for limit in self._told)}
+        else:  # what was learnt may be of a longer window than it seemed
+            windows = {self._per, *(per for per in _USUAL[:3] if per > self._per)}
+        return is_stray(turn, self._past, windows, told=bool(self._told), cut_at=self._cut_at)
 
     def _cut(self, turn: Turn) -> None:
         """Fewer from now on: as many as were let through before the refusal, or before a try for more."""
+        self._cut_at = self._closed_at
+        longer = next((per for per in _USUAL if per > self._per), self._per)
+        if self._n == 1 and self._refused_lately(turn) >= _TOO_MANY:
+            self._n, self._per = longer / self._per, longer
         if self._n:
-            fewer = max(1.0, self._n / 2, min(0.97 * self._n, self._count_before(turn, self._per)))
+            fewer = max(1.0, self._n / 2, min(0.97 * self._n, count_before(turn, self._past, self._per)))
             self._n = max(fewer, self._before_try(self._closed_at))
             self._n_before_try = 0.0
         elif self._told:
@@ -261,6 +257,9 @@ class Pace:
             # (or its clock differs). Evenly spaced, the same rate will do.
             limit = min(self._told, key=lambda limit: limit.per)
             self._n, self._per = float(limit.n), limit.per
+
+    def _refused_lately(self, turn: Turn) -> int:
+        return sum([each.refused for each in self._past if each.granted <= turn.granted][-_LAST:])
 
     def _grow(self, now: float) -> None:
         more = max(self._n + 1, self._n * (1 + self._step))
@@ -276,11 +275,6 @@ class Pace:
     def _before_try(self, at: float) -> float:
         """The number before the try for more that a refusal at that time would be laid to; 0 is none."""
         return self._n_before_try if at < self._tried_at + _LONG * self._per else 0.0
-
-    def _count_before(self, turn: Turn, per: float) -> int:
-        """How many were let through in the window that ended with this turn, or in the same breath."""
-        since, until = turn.granted - per, turn.granted + _BREATH
-        return sum(not t.refused and since < t.granted <= until for t in self._past)
 
 
 def _usual(seconds: float) -> float:

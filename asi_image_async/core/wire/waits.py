@@ -40,12 +40,8 @@ def _retry_after(headers: Mapping[str, str], now: float) -> Iterator[float]:
     milliseconds = _number(headers.get("retry-after-ms", ""))
     if milliseconds is not None:
         yield milliseconds / 1000
-        return
-    text = headers.get("Retry-After", "")
-    if (seconds := _number(text)) is not None:
+    elif (seconds := _span(headers.get("Retry-After", ""), now)) is not None:
         yield seconds
-    elif (until := _date(text)) is not None:
-        yield max(0.0, until - now)
 
 
 def _resets(headers: Mapping[str, str], now: float) -> Iterator[float]:
