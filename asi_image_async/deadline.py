@@ -87,14 +87,23 @@ class _Deadline:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._deadlines.end(self)
-        if self.grace is not None:
-            self.grace.cancel()
+        self._end()
         if not self._expired:
             return
         # Where nobody else has cancelled the task meanwhile, it was this (as asyncio.Timeout has it).
         if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
+
+    def begin_again(self) -> None:
+        """It has all of its time from now on: what it is for begins only now."""
+        if not self._expired:
+            self._end()
+            self._deadlines.begin(self, self._task.get_loop())
+
+    def _end(self) -> None:
+        self._deadlines.end(self)
+        if self.grace is not None:
+            self.grace.cancel()
 
     def expire(self) -> None:
         if not self._expired:  # once: whoever tidies up is let do that

@@ -198,7 +198,9 @@ class Run:
             # A line each, wherever they are: a folder's name may have a line break in it.
             places = "\n".join(os.fspath(place).replace("\n", "\\n") for place in receipt.locations)
             self._bytes_written += receipt.bytes_written
-        except (Exception, asyncio.CancelledError) as error:
+        except (KeyboardInterrupt, SystemExit, GeneratorExit):
+            raise
+        except BaseException as error:  # some modules' own are no Exception, as the panics of those in Rust
             if is_own_cancellation(error):
                 raise
             return await self._not_stored(index, item, generation, claim, error)

@@ -86,7 +86,10 @@ class ImageSession:
         http: aiohttp.ClientSession | None = None,
         observer: Observer | None = None,
     ) -> None:
-        self._key = hide_key(api_key)
+        try:
+            self._key = hide_key(api_key)
+        finally:
+            api_key = None  # whoever looks at this frame, where something is wrong, is not to see it
         self._base_url = find_base_url(base_url)
         self._width = whole_number(max_concurrency, "max_concurrency")
         self._limits = parse_rate_limits(rate_limit)
@@ -250,11 +253,18 @@ class ImageSession:
     def drain(self) -> None:
         """Ask for nothing more in the streams and runs under way; what is in flight is finished.
 
-        What waits for a turn or a retry is left, for a later run with the same journal. A `gather` has
-        AsiImageError for what it did not ask for.
+        What waits for a turn or a retry is left, for a later run with the same journal, and prompts that are
+        waited for are cancelled. A `gather` has AsiImageError for what it did not ask for. A signal's handler
+        and another thread may ask for it too.
         """
+        if self._open is None:
+            return
+        if asyncio._get_running_loop() is not self._loop:
+            self._loop.call_soon_threadsafe(self.drain)
+            return
         for batch in self._batches:
             batch.drain()
+        self._loop.call_soon_threadsafe(lambda: None)  # in a signal's handler nothing else may wake it
 
     def _opened(self) -> tuple[Gate, Transport]:
         if self._open is None:

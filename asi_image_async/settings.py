@@ -32,9 +32,10 @@ _BASE_URL_VARIABLES = ("ASI_ONE_BASE_URL", "ASI1_BASE_URL")
 
 
 def hide_key(given: object) -> SecretStr | None:
-    """The key that was given, if it may be one, as what shows itself to nobody."""
+    """The key that was given, if it may be one, as what shows itself to nobody, not even with this frame."""
     if given is not None and not isinstance(given, str | SecretStr):
-        raise ConfigurationError(f"api_key must be text, not {type(given).__name__}")
+        kind, given = type(given).__name__, None
+        raise ConfigurationError(f"api_key must be text, not {kind}")
     return SecretStr(given) if isinstance(given, str) else given
 
 
@@ -42,6 +43,10 @@ def check_http(given: aiohttp.ClientSession | None) -> aiohttp.ClientSession | N
     """A client of the user's, if it is one."""
     if given is not None and not isinstance(given, aiohttp.ClientSession):
         raise ConfigurationError(f"http must be an aiohttp.ClientSession, not {type(given).__name__}")
+    if given is not None and not given.auto_decompress:
+        raise ConfigurationError(
+            "the http session does not unpack compressed replies", hint="Leave out its auto_decompress=False."
+        )
     return given
 
 
@@ -73,25 +78,31 @@ def running_loop() -> asyncio.AbstractEventLoop:
 
 def find_api_key(given: SecretStr | None) -> SecretStr:
     """The key, without the quotes and blanks that an .env file leaves on it."""
-    own = None if given is None else given.get_secret_value()
-    if own is not None and not own.strip().strip("\"'").strip():
+    if given is not None and not _bare(given):
         raise ConfigurationError("api_key is empty", hint="Give a key, or None for that of the environment.")
-    for value in (own, *map(os.environ.get, _KEY_VARIABLES)):
-        key = (value or "").strip().strip("\"'").strip()
-        if key:
-            break
-    else:
+    found = [given, *(SecretStr(os.environ.get(name, "")) for name in _KEY_VARIABLES)]
+    key = next((SecretStr(_bare(each)) for each in found if each and _bare(each)), None)
+    if key is None:
         raise ConfigurationError(
             f"there is no API key: {_KEY_VARIABLES[0]} is not set",
             hint=f"Put it into {_KEY_VARIABLES[0]} (or {_KEY_VARIABLES[1]}), or give api_key;"
             " --emulate needs none.",
         )
-    if not key.isascii() or not key.isprintable() or " " in key:
+    if not _may_be_a_key(key):
         raise ConfigurationError(
             "the API key has a line break, a blank or a character that no key has in it",
             hint=f"Copy it again, on one line, into {_KEY_VARIABLES[0]}.",
         )
-    return SecretStr(key)
+    return key
+
+
+def _bare(key: SecretStr) -> str:
+    return key.get_secret_value().strip().strip("\"'").strip()
+
+
+def _may_be_a_key(key: SecretStr) -> bool:
+    text = key.get_secret_value()
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def find_base_url(given: str | None) -> str:

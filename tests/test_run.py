@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -398,6 +402,36 @@ async def test_a_service_out_of_reach_ends_a_run_unless_it_was_reached_before(
         assert (report.succeeded, report.failed, report.stopped_by) == (1, 19, None)
     else:
         assert (report.failed, type(report.stopped_by)) == (2, APIConnectionError)
+
+
+async def test_a_run_is_drained_by_a_signal_and_by_another_thread(service: Service) -> None:
+    async with ImageSession(KEY, base_url=service.base_url, rate_limit="1/day") as asker:
+        before = signal.signal(signal.SIGUSR1, lambda *_: asker.drain())
+        try:
+            for drain in (partial(os.kill, os.getpid(), signal.SIGUSR1), asker.drain):
+                with ThreadPoolExecutor() as threads:
+                    run = asyncio.ensure_future(asker.run(["a", "b"], MemorySink()))
+                    await asyncio.sleep(0.2)
+                    threads.submit(drain).result()
+                    async with asyncio.timeout(10):
+                        assert (await run).drained
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+
+
+async def test_a_sink_whose_panic_is_no_exception_of_pythons_loses_nothing(service: Service) -> None:
+    class Panic(BaseException):
+        """As modules in Rust raise it."""
+
+    def store(_: Generation) -> None:
+        raise Panic("index out of bounds")
+
+    async with ImageSession(KEY, base_url=service.base_url) as asker:
+        report = await asker.run(["a", "b"], store)
+    assert isinstance(report.stopped_by, SinkError)
+    kept = [failure.error.generation for failure in report.failures if isinstance(failure.error, SinkError)]
+    assert len(kept) == len(service.bodies)
+    assert all(kept)
 
 
 @pytest.mark.parametrize("kind", [list, iter])

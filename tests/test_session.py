@@ -7,6 +7,7 @@ import base64
 import gc
 import logging
 import pickle
+import traceback
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -456,6 +457,38 @@ async def test_a_session_that_is_left_too_early_says_so(service: Service) -> Non
     assert raised.value.maybe_billed
 
 
+async def test_who_waits_for_the_rest_of_a_reply_is_told_also_where_the_leaving_is_cancelled(
+    service: Service,
+) -> None:
+    begun = asyncio.Event()
+
+    async def half(number: int, request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        await response.write(b'{"data": [')
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    service.answer = half  # type: ignore[assignment]
+
+    async def owner() -> None:
+        nonlocal waiting
+        async with ImageSession(KEY, base_url=service.base_url) as session:
+            waiting = asyncio.create_task(session.generate("a cat"))
+            await begun.wait()
+            asyncio.get_running_loop().call_soon(cancel)
+
+    waiting: asyncio.Task[object]
+    task = asyncio.create_task(owner())
+    cancel = task.cancel
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    async with asyncio.timeout(10):
+        with pytest.raises(APIConnectionError, match="the session was left before the reply was there"):
+            await waiting
+
+
 @pytest.mark.parametrize("prompts", ["a cat", {"prompt": "a cat"}, ImageRequest(prompt="a cat"), 7, None])
 async def test_a_single_prompt_where_many_are_meant_is_refused(
     service: Service, session: ImageSession, prompts: object
@@ -486,6 +519,61 @@ async def test_a_session_is_not_entered_twice_at_once(session: ImageSession) -> 
     with pytest.raises(ConfigurationError, match="open already"):
         await session.__aenter__()
     assert (await session.generate("a cat")).image.data == JPEG
+
+
+async def test_time_spent_in_the_queue_of_ones_own_http_session_is_not_the_services(service: Service) -> None:
+    async def answer(number: int, _: web.Request) -> web.Response:
+        await asyncio.sleep(0.6)
+        return reply()
+
+    service.answer = answer
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=1)) as http:
+        async with ImageSession(KEY, base_url=service.base_url, http=http, timeout=1.5) as session:
+            assert len(await asyncio.gather(*(session.generate(f"cat {n}") for n in range(3)))) == 3
+    assert len(service.bodies) == 3
+
+
+@pytest.mark.parametrize("reader", ["trace", "middleware"])
+async def test_what_ones_own_http_session_reads_is_read_all_the_same(service: Service, reader: str) -> None:
+    async def look(_: object, __: object, seen: aiohttp.TraceRequestEndParams) -> None:
+        await seen.response.text()
+
+    async def pass_on(
+        request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
+    ) -> aiohttp.ClientResponse:
+        response = await handler(request)
+        await response.read()
+        return response
+
+    trace = aiohttp.TraceConfig()
+    trace.on_request_end.append(look)
+    http = (
+        aiohttp.ClientSession(trace_configs=[trace])
+        if reader == "trace"
+        else aiohttp.ClientSession(middlewares=[pass_on])
+    )
+    service.says(reply, lambda: reply({"error": {"message": "you exceeded your current quota"}}, 429))
+    async with http, ImageSession(KEY, base_url=service.base_url, http=http) as session:
+        assert (await session.generate("a cat")).image.data == JPEG
+        with pytest.raises(QuotaExceededError, match="you exceeded your current quota"):
+            await session.generate("a dog")
+
+
+async def test_an_http_session_that_leaves_replies_packed_is_refused() -> None:
+    async with aiohttp.ClientSession(auto_decompress=False) as http:
+        with pytest.raises(ConfigurationError, match="unpack"):
+            ImageSession(KEY, http=http)
+
+
+async def test_an_http_session_of_another_event_loop_is_refused_before_anything_is_sent() -> None:
+    async def made_elsewhere() -> aiohttp.ClientSession:
+        async with aiohttp.ClientSession() as http:
+            return http
+
+    http = await asyncio.to_thread(lambda: asyncio.run(made_elsewhere()))
+    session = ImageSession(KEY, http=http)
+    with pytest.raises(ConfigurationError, match="another event loop"):
+        await session.__aenter__()
 
 
 async def test_a_closed_http_session_is_named(service: Service) -> None:
@@ -660,6 +748,22 @@ async def test_the_key_is_nowhere_to_be_seen(service: Service, caplog: pytest.Lo
     assert KEY not in "".join(seen)
 
 
+@pytest.mark.parametrize(
+    ("key", "settings"),
+    [(KEY, {"rate_limit": "3/fortnight"}), (KEY.encode(), {}), (f"{KEY} # mine", {}), (None, {})],
+    ids=["beside a wrong setting", "bytes", "with a comment", "of the environment"],
+)
+async def test_a_wrong_setting_shows_no_key_to_who_looks_at_the_frames(
+    key: object, settings: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ASI_ONE_API_KEY", f"{KEY} # mine")
+    with pytest.raises(ConfigurationError) as raised:
+        await ImageSession(key, **settings).__aenter__()  # type: ignore[arg-type]
+    _, *frames = traceback.TracebackException.from_exception(raised.value, capture_locals=True).stack
+    assert frames
+    assert KEY not in repr([frame.locals for frame in frames])
+
+
 @pytest.mark.parametrize("key", ["x", "9j", "AAAA", KEY])
 async def test_a_picture_is_whole_whatever_the_key_is(service: Service, key: str) -> None:
     async with ImageSession(key, base_url=service.base_url) as session:
@@ -704,6 +808,8 @@ async def test_what_prompts_hold_stays_theirs_where_a_gather_reads_them_all_befo
         prompts = drained()
         found = await asker.gather(prompts, return_exceptions=True)
         await asyncio.sleep(0)
+    with pytest.raises(RuntimeError, match="a different task"):  # for Python to close, as Source has it
+        await prompts.aclose()  # type: ignore[attr-defined]
     assert asyncio.current_task().cancelling() == 0  # type: ignore[union-attr]
     assert len(found) in (300, 301, 302)
     assert service.bodies == []

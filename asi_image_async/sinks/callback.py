@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import concurrent.futures
 import inspect
 from collections.abc import Callable
 
@@ -12,7 +14,7 @@ __all__ = ["CallbackSink"]
 
 
 class CallbackSink:
-    """Calls `function(generation)` for each generation and, where it is async, waits for it.
+    """Calls `function(generation)` for each generation and waits for what it gives, where that can be done.
 
     The picture counts as stored when the function has returned, so a slow one slows the sending. A sync
     function runs in the event loop: one that blocks should be async and use a thread. What it raises
@@ -37,6 +39,8 @@ class CallbackSink:
         result = self._function(generation)
         if inspect.isgenerator(result) or inspect.isasyncgen(result):
             raise TypeError("it gave a generator, which nobody runs")
+        if isinstance(result, concurrent.futures.Future):  # as an executor's submit() gives it
+            result = asyncio.wrap_future(result)
         if inspect.isawaitable(result):
             result = await result
         if isinstance(result, Receipt):

@@ -209,6 +209,18 @@ async def test_what_an_async_source_holds_across_its_yields_stays_in_one_task(or
     assert len(tasks) == 1
 
 
+@both
+async def test_what_a_source_holds_across_its_yields_stays_in_one_context(ordered: bool) -> None:
+    whose: ContextVar[str] = ContextVar("whose")
+
+    def source() -> Iterator[int]:
+        token = whose.set("the source's")
+        yield from range(10)
+        whose.reset(token)
+
+    assert sorted(await taken(Meter(), source(), width=5, ordered=ordered)) == list(range(10))
+
+
 async def test_a_time_limit_of_an_async_source_is_its_error_and_no_cancellation() -> None:
     async def source() -> AsyncIterator[int]:
         async with asyncio.timeout(0.05):

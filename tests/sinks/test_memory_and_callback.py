@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import functools
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from unittest.mock import Mock
 
@@ -58,6 +60,15 @@ async def test_an_async_function_is_waited_for() -> None:
     assert not writing.done()
     go_on.set()
     assert (await writing).bytes_written == len(JPEG)
+
+
+async def test_what_an_executor_is_given_to_do_is_waited_for() -> None:
+    def fail() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with ThreadPoolExecutor() as threads:
+        with pytest.raises(OSError, match="No space left"):
+            await CallbackSink(lambda _: threads.submit(fail)).write(generation("a"))
 
 
 async def test_a_receipt_that_the_function_returns_is_kept_and_anything_else_is_not() -> None:

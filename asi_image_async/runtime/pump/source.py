@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -44,6 +45,7 @@ class Source(Generic[T]):
         self._plain = None if isinstance(items, AsyncIterable) else iter(items)
         self._awaited: AsyncIterator[Any] | None = aiter(items) if isinstance(items, AsyncIterable) else None
         self._brake = brake
+        self._context = contextvars.copy_context()
         self._given: deque[T] = deque()  # and not taken yet
         self._ended = False
         self._turn = anyio.Lock(fast_acquire=True)  # of the slot for which it is asked
@@ -70,8 +72,9 @@ class Source(Generic[T]):
 
     def _pull(self, items: Iterator[T]) -> T:
         try:
-            for item in items:
-                return item
+            return self._context.run(next, items)
+        except StopIteration:
+            pass
         except (Exception, asyncio.CancelledError) as error:
             self.error = error
         self._ended = True

@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import aiohttp
-import anyio
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 from pydantic import SecretStr
@@ -102,6 +101,11 @@ class Transport:
         return str(self._endpoint)
 
     async def open(self) -> None:
+        """Raises ConfigurationError for a client of the user's that belongs to another event loop."""
+        if self._given is not None and self._given._loop is not asyncio.get_running_loop():
+            raise ConfigurationError(
+                "the http session was made in another event loop", hint="Make it where it is used."
+            )
         bytearray(_KEPT_BY_MALLOC)
         user_agent()  # which is in a file, as long as there is one to be opened
         if self._given is None:
@@ -111,13 +115,19 @@ class Transport:
             )
 
     async def close(self) -> None:
+        """Also where this is cancelled all is closed, and who waits for a reply waits no longer."""
         self.is_closed = True
-        with anyio.CancelScope(shield=True):  # in a scope that is cancelled each await would end it
-            await self._links.close()
+        try:
+            try:
+                if self._own is not None:
+                    await self._own.close()
+            finally:
+                await self._links.close()
             if self._own is not None:
-                await self._own.close()
                 await asyncio.sleep(0)
                 await self._memory.turns.take(0)  # who has all of a reply takes it first
+        finally:
+            if self._own is not None:
                 self._deadlines.expire()  # who has a part would wait for the rest, which nobody brings now
 
     def check(self) -> aiohttp.ClientSession:
@@ -146,11 +156,18 @@ class Transport:
         ConfigurationError where the client cannot send it.
         """
         client = self.check()
-        payload = _Body(body, leaves)
+        deadline = self._deadlines.one()
+
+        def goes() -> None:
+            if self._given is not None:  # in whose pool, or middleware, it may have waited for a place
+                deadline.begin_again()
+            leaves()
+
+        payload = _Body(body, goes)
         response: aiohttp.ClientResponse | None = None
         said = bytearray()
         try:
-            with self._deadlines.one():
+            with deadline:
                 async with client.post(
                     self._endpoint,
                     data=payload,

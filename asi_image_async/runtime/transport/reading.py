@@ -40,6 +40,10 @@ async def read_within(
             response.close()
             raise _too_large(bound)
         feed(piece, len(piece))
+    if not size and (piece := await response.read()):  # a trace or middleware of the user's has read it
+        if len(piece) > bound:
+            raise _too_large(bound)
+        feed(piece, len(piece))
 
 
 async def read_some(response: aiohttp.ClientResponse, said: bytearray) -> None:
@@ -49,6 +53,8 @@ async def read_some(response: aiohttp.ClientResponse, said: bytearray) -> None:
         if len(said) > _ERROR_BODY_BYTES:
             response.close()
             return
+    if not said:  # a trace or middleware of the user's has read it
+        said += (await response.read())[:_ERROR_BODY_BYTES]
 
 
 def _too_large(bound: float) -> InvalidResponseError:
