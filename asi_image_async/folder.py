@@ -30,6 +30,11 @@ __all__ = [
 
 STATE = ".asi-image"  # hidden, so that loaders of image folders pass it over
 METADATA = "metadata.jsonl"
+_READ_AS_METADATA = (
+    METADATA,
+    "metadata.csv",
+    "metadata.parquet",
+)  # by `datasets`, which takes one of them only
 _SUFFIXES = (".jpg", ".png", ".webp", ".gif", ".avif")
 
 
@@ -77,7 +82,7 @@ def check_folder(folder: Path) -> None:
 def check_output(folder: Path, path: Path) -> None:
     """Raises ConfigurationError where writing to `path` would destroy what a batch has left in the folder."""
     path, folder = path.resolve(), folder.resolve()
-    ours = path.name == METADATA or is_picture_of(folder, path.name.removesuffix(".json"))
+    ours = path.name in _READ_AS_METADATA or is_picture_of(folder, path.name.removesuffix(".json"))
     if (path.parent == folder and ours) or folder / STATE in (path, *path.parents):
         raise ConfigurationError(f"{path} belongs to the batch", hint="Name another file.")
 

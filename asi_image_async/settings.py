@@ -84,7 +84,7 @@ def find_api_key(given: SecretStr | None) -> SecretStr:
     key = next((SecretStr(_bare(each)) for each in found if each and _bare(each)), None)
     if key is None:
         raise ConfigurationError(
-            f"there is no API key: {_KEY_VARIABLES[0]} is not set",
+            f"there is no API key: {_KEY_VARIABLES[0]} is not set, or empty",
             hint=f"Put it into {_KEY_VARIABLES[0]} (or {_KEY_VARIABLES[1]}), or give api_key;"
             " --emulate needs none.",
         )

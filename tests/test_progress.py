@@ -88,6 +88,16 @@ def test_time_left_is_never_less_than_the_wait_beside_it(clock: Clock) -> None:
     assert progress.seconds_left == pytest.approx(22 + 20 + 1, abs=5)
 
 
+def test_time_left_counts_what_earlier_runs_sent(clock: Clock) -> None:
+    progress = Progress(10, limits=[RateLimit(10, 20)], concurrency=8, clock=clock)
+    progress.recall([5.0] * 10)
+    progress(WaitStarted("rate limit", 15.0))
+    assert progress.seconds_left == pytest.approx(15)
+    progress = Progress(30, limits=[RateLimit(10, 20)], concurrency=8, clock=clock)
+    progress.recall([5.0] * 10)
+    assert progress.seconds_left == pytest.approx(15 + 2 * 20)
+
+
 def test_a_service_slower_than_the_limit_is_what_counts(clock: Clock) -> None:
     progress = Progress(11, limits=[RateLimit(60, 60)], concurrency=1, clock=clock)
     make(progress, clock, 20.0)

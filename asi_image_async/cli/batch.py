@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -17,6 +18,7 @@ from ..policies import parse_rate_limits
 from ..progress import Progress
 from ..progress.spans import span
 from ..runtime.journal import Journal
+from ..runtime.journal.summary import read_sends
 from ..session import ImageSession
 from .destination import Destination, Missing, look_for_missing
 from .display import BatchView, Display
@@ -126,6 +128,7 @@ class _Run:
         """Ask for what is missing, and tell what it came to."""
         async with open_session(self._options.service, self._hear) as self._session:
             await self._destination.make_ready()
+            self._progress.recall(time.time() - at for at in read_sends(self._destination.journal))
             self._announce()
             with self._display:
                 report, spare, missing, interrupted = await self._work()
@@ -136,7 +139,7 @@ class _Run:
         summarize(self._voice, report, missing, spare, place=place, total=total, again=again, quiet=quiet)
         if self._options.json:
             print_json(as_json(report, missing, spare, interrupted=interrupted is not None))
-        return interrupted or status_of_report(report)
+        return interrupted or status_of_report(report, fail_fast=self._options.fail_fast)
 
     async def _look_for_missing(self) -> Missing:
         try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -34,8 +35,10 @@ def emulate(
     except ImportError as error:
         raise ConfigurationError(str(error), hint="Install what it names, then run this again.") from None
     except OSError as error:
+        code = error.errno or 0  # below 0: of the looking up of a name
+        reason = os.strerror(code) if code > 0 else error.strerror or error
         raise ConfigurationError(
-            f"cannot serve on {host}, port {port}: {error.strerror or error}",
+            f"cannot serve on {host}, port {port}: {reason}",
             hint=_PORT_HINT if error.errno in (errno.EADDRINUSE, errno.EACCES) else _HOST_HINT,
         ) from None
     except KeyboardInterrupt:

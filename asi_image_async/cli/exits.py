@@ -54,14 +54,14 @@ def status_of_error(error: AsiImageError) -> ExitStatus:
     return ExitStatus.FAILED
 
 
-def status_of_report(report: RunReport) -> ExitStatus:
-    """The status of a run that was not interrupted."""
+def status_of_report(report: RunReport, *, fail_fast: bool) -> ExitStatus:
+    """The status of a run that was not interrupted; with `fail_fast` a prompt's own failure stops it."""
     stop = report.stopped_by
     if stop is None:
         return ExitStatus.FAILED if report.failed or report.unknown else ExitStatus.DONE
     if isinstance(stop, JournalError | SinkError):
         return ExitStatus.STOPPED
-    if any(failure.error is stop for failure in report.failures):  # one prompt's own: fail_fast
+    if fail_fast and any(failure.error is stop for failure in report.failures):
         return ExitStatus.FAILED
     status = status_of_error(stop)
     return status if status is ExitStatus.COME_BACK else ExitStatus.STOPPED

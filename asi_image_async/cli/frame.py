@@ -68,13 +68,19 @@ def command(function: Callable[P, Work]) -> Callable[P, None]:
 
         def begin() -> int:
             work = function(*args, **kwargs)
-            if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
-                signal.signal(signal.SIGINT, signal.default_int_handler)
+            for number, end in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, _end)):
+                if signal.getsignal(number) == signal.SIG_DFL:
+                    signal.signal(number, end)
             return work()
 
         raise typer.Exit(guarded(begin))
 
     return app.command()(ending)
+
+
+def _end(number: int, _: object) -> None:
+    """So that what is half written is removed on the way out."""
+    raise SystemExit(128 + number)
 
 
 def _version(wanted: bool) -> None:

@@ -90,7 +90,7 @@ def _watch(folder: Path, port: int) -> int:
         run_loop(_serve(folder, port))
     except OSError as error:
         raise ConfigurationError(
-            f"cannot serve on port {port}: {error.strerror or error}",
+            f"cannot serve on port {port}: {os.strerror(error.errno) if error.errno else error}",
             hint="Name another port; --port 0 takes any free one.",
         ) from None
     return 0

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import signal
+import time
 from collections.abc import Callable
 from typing import Any, Self
 
 __all__ = ["Interrupts"]
 
+_AT_ONCE = 0.2  # seconds
 _HANGUP: signal.Signals | None = getattr(signal, "SIGHUP", None)  # Windows has none
 
 
@@ -17,7 +20,8 @@ class Interrupts:
     """While entered, the first signal calls `first`, the next one `second`; a third ends the process.
 
     SIGINT (Ctrl-C) and SIGTERM count alike. SIGHUP, a closed terminal, is never the second: the shell tells
-    it and the system too, and nobody is impatient there. A signal that the process was started to ignore,
+    it and the system too, and nobody is impatient there. Nor is a SIGTERM at once after another: `timeout`
+    tells its child and then all of its group. A signal that the process was started to ignore,
     as shells do for commands in the background and nohup does, stays ignored. Only in the main thread.
     """
 
@@ -26,6 +30,7 @@ class Interrupts:
         self._before: dict[signal.Signals, Any] = {}
         self.received: signal.Signals | None = None
         self.twice = False
+        self._terminated_at = -math.inf
 
     @property
     def status(self) -> int | None:
@@ -53,6 +58,10 @@ class Interrupts:
 
     def _hear(self, number: int) -> None:
         again = self.received is not None
+        if number == signal.SIGTERM:
+            before, self._terminated_at = self._terminated_at, time.monotonic()
+            if self._terminated_at - before < _AT_ONCE:
+                return
         self.received = self.received or signal.Signals(number)
         if number is _HANGUP and self._before.pop(number, None) is not None:
             # For good, and at once: it may be told again at any time. To take the loop's handler away first

@@ -79,7 +79,10 @@ def _values(text: str) -> tuple[str, list[str]]:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8-sig").split("\n")  # as of prompts: U+2028 ends no line
+        text = path.read_text(encoding="utf-8-sig")
+        if "\0" in text:  # UTF-16 without its mark, as a rule
+            raise ValueError
+        return text.split("\n")  # as of prompts: U+2028 ends no line
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigurationError(f"cannot read {path}: {reason}", hint=_SET_HINT) from None

@@ -33,16 +33,22 @@ _NEEDED = frozenset("\u00ad\u061c\u200b\u200c\u200d\u200e\u200f")
 class Voice(Console):
     """Standard error as a rich console that takes every text as it is.
 
-    Whether it is a terminal is asked of the system alone: variables that force colours are meant for
-    logs, and a log wants no bar.
+    Whether it is a terminal, and how large, is asked of the system alone: variables that force colours are
+    meant for logs, and a log wants no bar; those of the size may be of another terminal.
     """
 
     def __init__(self) -> None:
         # There is no standard error where it was closed before the start.
         terminal = sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._stderr = StandardError()
+        variables = {name: os.environ[name] for name in os.environ.keys() - {"COLUMNS", "LINES"}}
         super().__init__(
-            file=self._stderr, force_terminal=terminal, markup=False, emoji=False, highlight=False
+            file=self._stderr,
+            force_terminal=terminal,
+            markup=False,
+            emoji=False,
+            highlight=False,
+            _environ=variables,
         )
 
     def on_broken_pipe(self) -> None:

@@ -46,6 +46,8 @@ def make_gallery(
     path = Path(output) if output is not None else folder / "index.html"
     check_folder(folder)
     check_output(folder, path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ConfigurationError(f"{path} is not a plain file", hint="Name a file for the page (-o).")
     if os.path.isfile(path) and os.path.getsize(path) and not _is_ours(path):
         raise ConfigurationError(
             f"{path} is there already and is no gallery", hint="Name another file for the page (-o)."

@@ -62,6 +62,8 @@ function tellCount() {
   byId("count").textContent = (matching.length === entries.length ? all : some + " of " + all) + (entries.length === 1 ? " prompt" : " prompts")
     + (failed ? ", " + failed.toLocaleString("en") + " without a picture" : "") + (page.older ? ", the newest of " + page.older.toLocaleString("en") : "");
   byId("nothing").hidden = matching.length > 0;
+  byId("nothing").textContent = entries.length ? "No picture matches the search and the filters."
+    : page.live ? "No pictures yet: they appear here as they arrive." : "There are no pictures.";
 }
 
 // The contact sheet, the newest first: as many as have been scrolled to

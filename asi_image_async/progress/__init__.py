@@ -71,6 +71,11 @@ class Progress:
         self._throttled = self._queued = self._retry = _NO_WAIT
         self._drained = False
 
+    def recall(self, ages: Iterable[float]) -> None:
+        """Earlier runs sent requests that the limits still count, so many seconds ago, the oldest first."""
+        for age in ages:
+            self._forecast.recall(self._started - age)
+
     def drain(self) -> None:
         """Nothing more is asked for: only what is in flight is still to come."""
         self._drained = True

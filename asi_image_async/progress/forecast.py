@@ -89,11 +89,15 @@ class Forecast:
         self._reply: float | None = None
         self._imposed: float | None = None
 
+    def recall(self, at: float) -> None:
+        """A request of an earlier run went out at that time."""
+        for window in self._windows:
+            window.note(at)
+
     def sent(self, now: float) -> None:
         """A request goes out."""
         self._settled.begin(now)
-        for window in self._windows:
-            window.note(now)
+        self.recall(now)
 
     def replied(self, elapsed: float) -> None:
         """A reply has come after so many seconds."""

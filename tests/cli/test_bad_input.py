@@ -153,6 +153,12 @@ def test_what_is_no_prompt_file(asi_image: Run, given: str, hint: str) -> None:
     refused(asi_image("batch", given, "--out", "out"), hint)
 
 
+def test_values_of_a_template_that_are_no_text(asi_image: Run) -> None:
+    Path("styles.txt").write_text("oil\nink\n", encoding="utf-16-le")
+    given = ("--template", "a {style} fox", "--set", "style=@styles.txt")
+    refused(asi_image("batch", *given, "--out", "out"), "cannot read styles.txt: it is not UTF-8 text")
+
+
 def test_options_of_a_gallery_that_do_nothing_together(asi_image: Run) -> None:
     refused(asi_image("gallery", "out", "--watch", "-o", "page.html"), "--watch writes no file")
     refused(asi_image("gallery", "out", "--port", 8080), "--port needs --watch")

@@ -353,6 +353,15 @@ def test_fail_fast_stops_at_the_first_failure_with_1(
     assert asi_emulator.requests == 2
 
 
+@pytest.mark.asi_emulator(faults=[Fault("garbage")])
+def test_replies_that_nobody_can_read_stop_the_run_with_3(
+    asi_image: Run, asi_emulator: Emulator, tmp_path: Path
+) -> None:
+    (tmp_path / "many.txt").write_text("\n".join(f"fox {number}" for number in range(20)))
+    ended = asi_image("batch", tmp_path / "many.txt", "--out", "out", "--concurrency", 1)
+    assert (ended.status, asi_emulator.requests) == (3, 3)
+
+
 @pytest.mark.asi_emulator(faults=[Fault("error", status=500)])
 def test_retries_counts_the_tries_after_the_first(
     asi_image: Run, asi_emulator: Emulator, prompts: Path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,18 @@ def test_a_page_is_written_over_an_older_one_and_over_no_file_of_the_users(
     assert (ended.status, "is no gallery" in ended.err, prompts.read_text()) == (2, True, said)
     for _ in range(2):
         assert asi_image("gallery", "out", "-o", "page.html").status == 0
+
+
+@pytest.mark.asi_emulator(canned=2000)
+def test_a_page_takes_the_place_of_no_folder_and_no_device(
+    asi_image: Run, prompts: Path, asi_emulator: Emulator
+) -> None:
+    asi_image("batch", prompts, "--out", "out", "--no-gallery")
+    os.mkfifo("pipe")
+    for path in ("pipe", ".", ""):
+        ended = asi_image("gallery", "out", "-o", path)
+        assert (ended.status, "is not a plain file" in ended.err) == (2, True)
+    assert Path("pipe").is_fifo()
 
 
 def test_a_folder_that_is_none_is_told_with_what_to_do(asi_image: Run) -> None:

@@ -84,6 +84,19 @@ def test_a_signal_without_a_terminal_finishes_what_is_in_flight(
     assert "\x1b" not in ended.err
 
 
+@slow
+def test_who_is_asked_to_end_twice_at_once_finishes_what_is_in_flight(
+    start: Start, asi_emulator: Emulator, many: Path
+) -> None:
+    process = start("batch", many, "--out", "out", "--concurrency", 4, "--json")
+    in_flight(asi_emulator, 4)
+    for _ in range(2):  # as `timeout` does it: its child, and then all of its group
+        process.process.send_signal(signal.SIGTERM)
+        time.sleep(0.02)
+    ended = process.end()
+    assert (ended.status, ended.json["succeeded"], ended.json["unknown"]) == (143, 4, 0)
+
+
 @never
 def test_two_signals_without_a_terminal_stop_now_and_the_report_is_still_told(
     start: Start, asi_emulator: Emulator, many: Path

@@ -140,6 +140,14 @@ def test_wrong_usage_that_cannot_be_told_exits_2_all_the_same(line: str) -> None
     assert (ended.returncode, ended.stdout) == (2, "")
 
 
+@pytest.mark.parametrize("columns", ["0", "1", "nonsense"])
+def test_what_a_variable_says_of_the_width_silences_nothing(
+    asi_image: Run, monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    assert "error: there is no file nowhere.txt" in asi_image("batch", "nowhere.txt", "--out", "out").err
+
+
 @pytest.mark.asi_emulator(canned=20_000, latency=0.5)
 def test_a_terminal_gets_a_live_bar_that_is_gone_in_the_end(
     start: Start, asi_emulator: Emulator, prompts: Path

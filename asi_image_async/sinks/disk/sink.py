@@ -129,8 +129,9 @@ class DiskSink:
 
     def _open(self) -> None:
         with contextlib.ExitStack() as opened:
-            if self.directory.exists() and not self.directory.is_dir():
-                raise NotADirectoryError(errno.ENOTDIR, "it is a file, not a folder")
+            if os.path.lexists(self.directory) and not self.directory.is_dir():
+                what = "a file" if self.directory.exists() else "a link to nothing"
+                raise NotADirectoryError(errno.ENOTDIR, f"it is {what}, not a folder")
             _check_names()
             try:
                 self._temporary.mkdir(parents=True, exist_ok=True)
@@ -276,4 +277,7 @@ def _check_names() -> None:
 def _named(error: OSError, directory: Path) -> SinkError:
     """The system's error as ours, with what to do."""
     hint = _HINTS.get(error.errno or 0, "Choose a folder that can be written to.")
-    return SinkError(f"cannot write to {directory}: {error.strerror or error}", hint=hint)
+    place = os.fsdecode(error.filename2 or error.filename or directory)
+    if place.endswith(".tmp"):  # it is on its way to a name
+        place = str(directory)
+    return SinkError(f"cannot write to {place}: {error.strerror or error}", hint=hint)
