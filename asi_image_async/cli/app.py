@@ -239,7 +239,8 @@ def export(
     path: Annotated[
         str,
         typer.Argument(
-            metavar="PATH", help="The file to write, over one that is there, or the folder for tar files."
+            metavar="PATH",
+            help="The file to write, over one that is there; - is standard output. For tar files a folder.",
         ),
     ],
     to: Annotated[str, typer.Option("--to", metavar="FORM", help="webdataset, parquet or csv.")],
