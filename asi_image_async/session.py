@@ -67,8 +67,8 @@ class ImageSession:
     ours, or "auto" to find the limit from what the service refuses. `retry`: a RetryPolicy, or a number
     of attempts in all. `timeout`: seconds for one attempt, the reply read whole; for each picture that it
     links to, as long again. `max_response_bytes`: the largest reply that is read, unpacked, and the largest
-    picture that one links to. `http`: an aiohttp session of yours, used and never closed. `observer`: called
-    with every event.
+    picture that one links to. `http`: an aiohttp session of yours, used and never closed; the time of an
+    attempt begins when the request leaves it. `observer`: called with every event.
 
     Raises ConfigurationError for a wrong setting; a missing key is told when the session is entered.
     """
