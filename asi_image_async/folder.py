@@ -30,11 +30,7 @@ __all__ = [
 
 STATE = ".asi-image"  # hidden, so that loaders of image folders pass it over
 METADATA = "metadata.jsonl"
-_READ_AS_METADATA = (
-    METADATA,
-    "metadata.csv",
-    "metadata.parquet",
-)  # by `datasets`, which takes one of them only
+_READ_AS_METADATA = (METADATA, "metadata.csv", "metadata.parquet")  # by `datasets`, which takes only one
 _SUFFIXES = (".jpg", ".png", ".webp", ".gif", ".avif")
 
 

@@ -165,9 +165,7 @@ class Pace:
             while self._trying < empty:
                 self._trying, reopens = next(self._pauses)
         self._asked = retry_after or 0.0
-        if (
-            retry_after and before is None
-        ):  # it was waited for; where that is refused again it said too little
+        if retry_after and before is None:  # where that is waited for and refused again, it said too little
             if not self._told and not self._is_stray:  # else a wait says nothing of a window
                 self._trying = max(self._per, _usual(retry_after))
             reopens = now + 2 * self.interval

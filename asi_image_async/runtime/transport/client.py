@@ -102,7 +102,8 @@ class Transport:
 
     async def open(self) -> None:
         """Raises ConfigurationError for a client of the user's that belongs to another event loop."""
-        if self._given is not None and self._given._loop is not asyncio.get_running_loop():
+        loop = getattr(self._given, "_loop", None)  # it has no public name
+        if isinstance(loop, asyncio.AbstractEventLoop) and loop is not asyncio.get_running_loop():
             raise ConfigurationError(
                 "the http session was made in another event loop", hint="Make it where it is used."
             )
