@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from .frame import Work, app, command
-from .options import BaseUrl, Emulate, Json, Model, Retries, Size, Timeout
+from .options import BaseUrl, Dest, Emulate, Json, Model, Retries, Size, Timeout, named
 
 __all__ = ["app"]
 
@@ -168,7 +168,7 @@ def batch(
 
 @command
 def status(
-    dest: Annotated[str, typer.Argument(metavar="DEST", help="The folder of a batch.")],
+    dest: Dest,
     json: Json = False,
 ) -> Work:
     """Tell what is done, failed and left; while a batch goes on, too.
@@ -209,7 +209,7 @@ def lint(
 
 @command
 def gallery(
-    dest: Annotated[str, typer.Argument(metavar="DEST", help="The folder of a batch.")],
+    dest: Dest,
     output: Annotated[
         str | None,
         typer.Option(
@@ -235,12 +235,13 @@ def gallery(
 
 @command
 def export(
-    dest: Annotated[str, typer.Argument(metavar="DEST", help="The folder of a batch.")],
+    dest: Dest,
     path: Annotated[
         str,
         typer.Argument(
             metavar="PATH",
             help="The file to write, over one that is there; - is standard output. For tar files a folder.",
+            callback=named,
         ),
     ],
     to: Annotated[str, typer.Option("--to", metavar="FORM", help="webdataset, parquet or csv.")],

@@ -73,6 +73,11 @@ class Destination:
 
     def check(self) -> None:
         """Raises ConfigurationError for what can be told without writing."""
+        if self.name.startswith("~/") and not os.path.lexists("~"):  # whoever removed that would type rm -r ~
+            raise ConfigurationError(
+                f"the shell has left the ~ of {self.name} as it is",
+                hint="Put a blank before it: --out ~/out.",
+            )
         if os.path.exists(self.folder) and not os.path.isdir(self.folder):
             raise ConfigurationError(
                 f"cannot write to {self.folder}: it is a file, not a folder",

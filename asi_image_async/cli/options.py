@@ -6,7 +6,17 @@ from typing import Annotated
 
 import typer
 
-__all__ = ["BaseUrl", "Emulate", "Json", "Model", "Retries", "Size", "Timeout"]
+__all__ = ["BaseUrl", "Dest", "Emulate", "Json", "Model", "Retries", "Size", "Timeout", "named"]
+
+
+def named(path: str) -> str:
+    """A path that is not empty: that would be this very folder."""
+    if not path:
+        raise typer.BadParameter("it is empty. Is it of an unset variable?")
+    return path
+
+
+Dest = Annotated[str, typer.Argument(metavar="DEST", help="The folder of a batch.", callback=named)]
 
 Size = Annotated[
     str,

@@ -153,6 +153,27 @@ def test_what_is_no_prompt_file(asi_image: Run, given: str, hint: str) -> None:
     refused(asi_image("batch", given, "--out", "out"), hint)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["status", ""],
+        ["gallery", ""],
+        ["export", "", "x.csv", "--to", "csv"],
+        ["export", "out", "", "--to", "webdataset"],
+    ],
+    ids=" ".join,
+)
+def test_a_folder_that_is_named_by_an_unset_variable_is_not_this_one(asi_image: Run, line: list[str]) -> None:
+    refused(asi_image(*line), "unset variable")
+
+
+def test_a_tilde_that_no_shell_has_seen_to_makes_no_folder_of_that_name(
+    asi_image: Run, prompts: Path
+) -> None:
+    refused(asi_image("batch", prompts, "--out=~/out"), "the ~ of ~/out/", "--out ~/out")
+    assert not Path("~").exists()
+
+
 def test_values_of_a_template_that_are_no_text(asi_image: Run) -> None:
     Path("styles.txt").write_text("oil\nink\n", encoding="utf-16-le")
     given = ("--template", "a {style} fox", "--set", "style=@styles.txt")
