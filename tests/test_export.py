@@ -272,6 +272,13 @@ async def test_nothing_that_belongs_to_the_batch_is_written_over(folder: Path, t
         assert path.read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["metadata.csv", "metadata.parquet"])
+async def test_no_export_is_read_as_a_second_metadata(folder: Path, name: str) -> None:
+    with pytest.raises(ConfigurationError, match="belongs to the batch"):
+        export_folder(folder, Path(name).suffix[1:], folder / name)
+    assert not (folder / name).exists()
+
+
 @pytest.mark.parametrize("to", ["csv", "parquet", "webdataset"])
 async def test_an_export_that_fails_leaves_the_earlier_one_as_it_was(
     folder: Path, tmp_path: Path, to: str

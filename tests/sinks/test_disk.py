@@ -580,6 +580,17 @@ asyncio.run(main())
 # -- places that cannot be written
 
 
+async def test_what_is_in_the_way_is_named(tmp_path: Path) -> None:
+    (tmp_path / "nothing").symlink_to(tmp_path / "gone")
+    (tmp_path / "out" / "metadata.jsonl").mkdir(parents=True)
+    for place, words in (
+        ("nothing", "nothing: it is a link to nothing"),
+        ("out", "metadata.jsonl: Is a directory"),
+    ):
+        with pytest.raises(SinkError, match=words):
+            await DiskSink(tmp_path / place).open()
+
+
 def bad_place(tmp_path: Path, kind: str) -> Path:
     (tmp_path / "file").write_text("mine")
     (tmp_path / "out").mkdir()
