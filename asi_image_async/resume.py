@@ -139,6 +139,6 @@ class Resume(AsyncIterator[Several[Asked | Failed]]):
             generation = Generation(request=request, images=(), occurrence=claim.occurrence)
             return Done(asked.index, request, generation, receipt, skipped=True)
         if claim.state is State.UNKNOWN and not self._journal.ask_unknown_again:
-            hint = "It is left alone in this run; without ask_unknown_again=False it is asked for again."
+            hint = "It is left alone, as this run was told to; another may ask for it again."
             return Failed(asked.index, request, APIError(claim.detail, hint=hint, maybe_billed=True))
         return None
