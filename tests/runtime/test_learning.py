@@ -64,6 +64,21 @@ def even(per: float) -> Counting:
     return count
 
 
+def bucket(rate: float, size: float) -> Counting:
+    """A bucket of tokens that is full at first."""
+    tokens, last = size, 0.0
+
+    def count(now: float) -> bool:
+        nonlocal tokens, last
+        tokens, last = min(size, tokens + (now - last) * rate), now
+        if tokens < 1:
+            return False
+        tokens -= 1
+        return True
+
+    return count
+
+
 def but(counting: Counting, refuses: Callable[[float, int], bool]) -> Counting:
     """The same, where some are refused besides: by the time, and the number from 0."""
     number = -1
@@ -205,3 +220,13 @@ def test_a_refusal_that_comes_late_is_waited_for(late: float) -> None:
     learnt = ask(40, sliding(3, 60), refuses_after=late)
     assert learnt.failed == 0
     assert learnt.through[-1] <= 40 / 3 * 60 * 1.25
+
+
+@pytest.mark.parametrize("width", [8, 32])
+@pytest.mark.parametrize(("rate", "size"), [(1, 20), (5, 100), (2, 200)])
+def test_what_was_saved_up_at_first_is_not_taken_for_the_limit_where_refusals_come_late(
+    rate: float, size: float, width: int
+) -> None:
+    learnt = ask(400, bucket(rate, size), refuses_after=1.0, width=width)
+    assert learnt.failed == 0
+    assert learnt.through[-1] <= (400 - size) / rate / 0.95

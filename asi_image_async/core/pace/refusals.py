@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 
@@ -52,6 +53,7 @@ class Pace:
         self._n = self._per = 0.0
         self._grow_at = 0.0
         self._tried_at = self._n_before_try = 0.0
+        self._paced_since = -math.inf  # by this number
         self._step = _FIRST_STEP
         # The pause: from the first refusal until a probe is let through.
         self.closed_until = 0.0
@@ -192,6 +194,7 @@ class Pace:
             self._per = self._trying
             self._n = float(max(1, count_before(refused, self._past, self._per)))
         if not self._is_stray:
+            self._paced_since = now
             self._hold(now, new=longer)
 
     def _hold(self, now: float, *, new: bool) -> None:
@@ -244,10 +247,13 @@ class Pace:
         """Fewer from now on: as many as were let through before the refusal, or before a try for more."""
         self._cut_at = self._closed_at
         longer = next((per for per in _USUAL if per > self._per), self._per)
+        # A number that is refused in its first window was of what had been saved up: it measures nothing.
+        untested = not self._told and turn.granted < self._paced_since + self._per
         if self._n == 1 and self._refused_lately(turn) >= _TOO_MANY:
             self._n, self._per = longer / self._per, longer
         if self._n:
-            fewer = max(1.0, self._n / 2, min(0.97 * self._n, count_before(turn, self._past, self._per)))
+            least = 0 if untested else self._n / 2
+            fewer = max(1.0, least, min(0.97 * self._n, count_before(turn, self._past, self._per)))
             self._n = max(fewer, self._before_try(self._closed_at))
             self._n_before_try = 0.0
         elif self._told:
