@@ -9,9 +9,9 @@ from pydantic_core import to_json
 
 __all__ = ["Key"]
 
-# A shorter one is a stand-in, and a part of ordinary words. So much of a longer one is a secret too: a text
-# that is cut short may end in the middle of it.
-_SHORTEST_SECRET = 8
+# So much of a key is a secret too: a text that is cut short may end in the middle of it. A shorter key is a
+# stand-in, and may be a part of ordinary words, or be one.
+_SHORTEST_SECRET, _SHORTEST_WORD = 8, 4
 
 
 class _Hidden(str):
@@ -45,7 +45,7 @@ class Key:
     def hide(self, value: Any) -> Any:
         """The value with the key taken out of every text in it, for a service may repeat what it was sent."""
         key = self._key.get_secret_value()
-        return value if len(key) < _SHORTEST_SECRET or self._is_free(value) else _without(key, value)
+        return value if len(key) < _SHORTEST_WORD or self._is_free(value) else _without(key, value)
 
     def _is_free(self, value: Any) -> bool:
         """Whether the key is surely in no text of what is JSON: told of all of it at once."""
@@ -70,7 +70,8 @@ def _without(key: str, value: Any) -> Any:
 def _masked(key: AnyStr, text: AnyStr, mask: AnyStr) -> AnyStr:
     masked, start = text[:0], 0
     while (at := text.find(key[:_SHORTEST_SECRET], start)) >= 0:
-        length = next(n for n in range(len(key), 0, -1) if text.startswith(key[:n], at))
-        masked += text[start:at] + mask
-        start = at + length
+        end = at + next(n for n in range(len(key), 0, -1) if text.startswith(key[:n], at))
+        in_word = text[max(at - 1, 0) : at].isalnum() or text[end : end + 1].isalnum()
+        masked += text[start:end] if in_word and len(key) < _SHORTEST_SECRET else text[start:at] + mask
+        start = end
     return masked + text[start:]

@@ -47,5 +47,14 @@ def test_a_short_stand_in_is_no_secret_as_it_is_a_part_of_ordinary_words() -> No
     assert Key(SecretStr("x")).hide("an axe") == "an axe"
 
 
+@pytest.mark.parametrize("secret", ["sk_test", "test"])
+def test_a_short_key_is_hidden_where_it_is_a_word(secret: str) -> None:
+    key = Key(SecretStr(secret))
+    assert key.hide((f"{secret}: no", f"'{secret}'", f"Bearer {secret}".encode())) == (
+        "***: no", "'***'", b"Bearer ***",
+    )  # fmt: skip
+    assert key.hide(f"the {secret}s of a con{secret}, 1{secret}") == f"the {secret}s of a con{secret}, 1{secret}"
+
+
 def test_a_key_of_eight_characters_is_a_secret() -> None:
     assert Key(SecretStr("sk_01234")).hide("it is sk_01234") == "it is ***"
