@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import threading
 import tracemalloc
@@ -71,14 +72,17 @@ def test_a_table_has_its_prompts_in_the_prompt_column_whatever_its_case(write: W
 
 def test_parameters_of_the_api_are_sent_and_all_other_columns_are_kept_beside(write: Write) -> None:
     header = "prompt,n,seed,guidance_scale,quality,user,negative_prompt,style,artist,year"
-    path = write("p.csv", f"{header}\na fox,2, -5 ,1.5,hd,0042,7,,Dürer,1502\nan owl,,0042,1e5,,,,,,\n")
+    path = write("p.csv", f"{header}\na fox,2, -5 ,1.5,hd,0042,7,,Dürer,1502\nan owl,,0042,1e5,1,,,,,\n")
     fox, owl = read_prompts(path)
     assert fox.model_extra == {
         "n": 2, "seed": -5, "guidance_scale": 1.5, "quality": "hd", "user": "0042", "negative_prompt": "7",
     }  # fmt: skip
     assert fox.metadata == {"artist": "Dürer", "year": "1502"}
     # What only looks like a number by half stays what was written.
-    assert (owl.model_extra, owl.metadata) == ({"seed": "0042", "guidance_scale": "1e5"}, {})
+    assert (owl.model_extra, owl.metadata) == (
+        {"seed": "0042", "guidance_scale": "1e5", "quality": "1"},
+        {},
+    )
 
 
 def test_a_whole_number_with_a_fraction_of_nothing_is_that_number(write: Write) -> None:
@@ -86,6 +90,25 @@ def test_a_whole_number_with_a_fraction_of_nothing_is_that_number(write: Write) 
     fox, owl = (request.model_extra or {} for request in asked)
     assert [(type(value), value) for value in fox.values()] == [(int, 4), (int, -12), (float, 7.0)]
     assert owl == {"n": 4.5}
+
+
+def test_json_as_pandas_writes_it_asks_for_the_same_as_its_table(write: Write) -> None:
+    table = read_prompts(write("p.csv", "prompt,id,seed,n,guidance_scale\na fox,1,7.0,1.0,7.0\n"))
+    fields = {"prompt": "a fox", "id": 1.0, "seed": 7.0, "n": 1.0, "guidance_scale": 7.0}
+    lines = read_prompts(write("p.jsonl", json.dumps(fields)))
+    assert [request.model_dump_json() for request in lines] == [each.model_dump_json() for each in table]
+
+
+def test_rows_with_nothing_in_them_do_not_count(write: Write) -> None:
+    assert texts(read_prompts(write("p.csv", "prompt,size\na fox,square\n,\n , \nan owl,\n"))) == [
+        "a fox", "an owl",
+    ]  # fmt: skip
+
+
+def test_a_mark_of_bytes_between_two_files_that_were_put_together_is_no_part_of_a_prompt(
+    write: Write,
+) -> None:
+    assert texts(read_prompts(write("p.txt", "\ufeffa fox\n\ufeffan owl\n"))) == ["a fox", "an owl"]
 
 
 def test_a_json_object_may_bring_metadata_of_its_own(write: Write) -> None:
@@ -217,6 +240,10 @@ def test_standard_input_is_what_its_first_line_says(content: bytes, expected: li
     assert texts(prompts) == expected
 
 
+def test_a_table_of_semicolons_on_standard_input_is_not_drawn() -> None:
+    assert "prompt;size" in said("-", stdin=io.BytesIO(b"\xef\xbb\xbfprompt;size\r\na fox;square\r\n"))
+
+
 @pytest.mark.parametrize(
     "content", [b'[{"prompt": "a fox"}]\n', b'["a fox"]', b'[\n{"prompt": "a"}\n]', b'"a"\nb\n']
 )
@@ -301,13 +328,16 @@ def test_of_several_problems_the_first_one_s_remedy_is_told(write: Write) -> Non
         ("p.csv", "\n\nprompt;id\n", 3, "no column is called prompt; there are: 'prompt;id'"),
         ("p.csv", "prompt,Prompt\na,b\n", 1, "two columns are called 'prompt'"),
         ("p.tsv", "prompt\tid\na\tb\tc\n", 2, "3 cells, and the header has 2"),
-        ("p.tsv", 'prompt\n"a\nb\n\t\t\n', 4, "3 cells"),
+        ("p.tsv", 'prompt\n"a\nb\nc\t\t\n', 4, "3 cells"),
+        ("p.txt", "Prompt\tsize\na fox\tsquare\n", 1, "the header of a table"),
+        ("p.csv", "prompt\tsize\na fox\tsquare\n", 1, "no column is called prompt"),
         ("p.txt", b"a\nb\xff\n", 2, "not UTF-8: byte 0xff"),
         ("p.csv", b"prompt\nf\xfcchs\n", 2, "not UTF-8: byte 0xfc"),
         ("p.txt", "a fox".encode("utf-16"), 1, "UTF-16"),
         ("p.txt", "a fox".encode("utf-16-be"), 1, "NUL byte"),
         ("p.csv", "prompt\na\0b\n", 2, "NUL byte"),
         ("p.txt", "a fox\ran owl\r", 1, "carriage return"),
+        ("p.csv", "prompt,id\ra fox,1\ran owl,2\r", 1, "carriage return"),
         ("p.txt", "a\n" + "x" * (2**20 + 1), 2, "longer than 1 MiB"),
         ("p.jsonl", b"\0" * 3_000_000, 1, "longer than 1 MiB"),
     ],

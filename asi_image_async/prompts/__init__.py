@@ -198,8 +198,8 @@ def _kind_of(file: BinaryIO) -> str:
     """What a stream without a suffix holds, told by its first line: a table's header, JSON, or a prompt."""
     lines = numbered_lines(file, Problems(""))
     first = next((line.strip() for line in lines if line.strip()), "")
-    for kind, separator in ((".tsv", "\t"), (".csv", ",")):
+    for kind, separator in ((".tsv", "\t"), (".csv", ";"), (".csv", ",")):  # one with semicolons is refused
         cells = [cell.strip().strip('"').casefold() for cell in first.split(separator)]
-        if "prompt" in cells and (len(cells) > 1 or kind == ".csv"):
+        if "prompt" in cells and (len(cells) > 1 or separator == ","):
             return kind
     return ".jsonl" if _JSON.match(first) else ".txt"

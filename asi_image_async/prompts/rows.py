@@ -17,12 +17,12 @@ __all__ = ["is_quoted", "rows"]
 Row: TypeAlias = str | Mapping[str, Any]
 
 _OWN = frozenset({"prompt", "id", "size", "model"})
-_SENT_AS_TEXT = frozenset({"negative_prompt", "user"})
-# Parameters that image APIs of this kind take: extra fields of the body. Any other column is metadata.
-_SENT = _SENT_AS_TEXT | {
-    "n", "seed", "quality", "style", "background", "guidance_scale", "response_format", "output_format",
-}  # fmt: skip
 _WHOLE = {"n", "seed"}
+_NUMBERS = _WHOLE | {"guidance_scale"}
+# Parameters that image APIs of this kind take: extra fields of the body. Any other column is metadata.
+_SENT = _NUMBERS | {
+    "negative_prompt", "user", "quality", "style", "background", "response_format", "output_format",
+}  # fmt: skip
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d{1,17})?", re.ASCII)
 # A record of a TSV file whose every cell with a quote in it is quoted as CSV has it.
 _CELL = r'(?:"(?:[^"]|"")*+"|[^"\t\r\n]*+)'
@@ -30,6 +30,8 @@ _QUOTED_RECORD = re.compile(rf"{_CELL}(?:\t{_CELL})*+\r?\n?")
 _JSON_HINT = 'Each line is an object, {"prompt": "a fox"}, or a JSON text, "a fox".'
 _HEADER_HINT = "The first row has the names: write prompt above the prompts. A prompt a line is a .txt file."
 _SEMICOLON_HINT = "Save it with commas between the cells, not semicolons, or with tabs as a .tsv file."
+_NAME_IT_TSV = "Cells that tabs part are a .tsv file: give it that ending."
+_LINE_ENDS = ("a carriage return within the line", "Save it with Unix line ends.")  # of old Macs
 _TAB_HINT = "A tab parts two cells, and each row is a line."
 _LARGE_CELL_HINT = "Is it one cell? As JSON lines, a line may have 1 MiB."
 _COMMA_HINT = 'Write "..." round a cell with a comma or a quote in it, and "" for the quote.'
@@ -50,9 +52,11 @@ def rows(file: BinaryIO, kind: str, quoted: bool, problems: Problems) -> Iterato
 
 def _texts(lines: Iterable[str], problems: Problems) -> Iterator[tuple[int, Row]]:
     for number, line in enumerate(lines, 1):
-        text = line.strip()
-        if "\r" in text:  # as old Macs ended lines: a whole file would be one prompt
-            problems.add(number, "a carriage return within the line", "Save it with Unix line ends.")
+        text = line.strip().removeprefix("\ufeff")  # of a file that another was put before
+        if "\r" in text:  # a whole file would be one prompt
+            problems.add(number, *_LINE_ENDS)
+        if number == 1 and "\t" in text and "prompt" in map(_known, text.split("\t")):
+            problems.add(number, "it is the header of a table", _NAME_IT_TSV)
         if text:
             yield number, text
 
@@ -104,7 +108,7 @@ def _table(
 
 
 def _records(reader: Any, problems: Problems, hint: str) -> Iterator[tuple[int, list[str]]]:
-    """Each record with the number of its first line; lines with nothing on them are passed over."""
+    """Each record with the number of its first line; those with nothing in them are passed over."""
     while True:
         number = reader.line_num + 1
         try:
@@ -112,10 +116,13 @@ def _records(reader: Any, problems: Problems, hint: str) -> Iterator[tuple[int, 
         except StopIteration:
             return
         except csv.Error as error:
-            large = "field limit" in str(error)
-            problems.add(number, f"not a row of cells: {error}", _LARGE_CELL_HINT if large else hint)
+            if "new-line" in str(error):
+                problems.add(number, *_LINE_ENDS)
+            else:
+                large = "field limit" in str(error)
+                problems.add(number, f"not a row of cells: {error}", _LARGE_CELL_HINT if large else hint)
             continue
-        if cells:
+        if any(map(str.strip, cells)):
             yield number, cells
 
 
@@ -126,7 +133,8 @@ def _header(cells: list[str], number: int, problems: Problems) -> list[str] | No
         return None
     if "prompt" not in columns:
         found = ", ".join(map(repr, columns))
-        hint = _SEMICOLON_HINT if len(cells) == 1 and ";" in cells[0] else _HEADER_HINT
+        parted = (("\t", _NAME_IT_TSV), (";", _SEMICOLON_HINT)) if len(cells) == 1 else ()
+        hint = next((hint for separator, hint in parted if separator in cells[0]), _HEADER_HINT)
         problems.add(number, f"no column is called prompt; there are: {found[:400]}", hint)
         return None
     return columns
@@ -148,7 +156,7 @@ def _cell(name: str, cell: str) -> str | float:
     if name == "prompt" or (name not in _OWN and name not in _SENT):
         return cell
     text = cell.strip()
-    if name in _OWN or name in _SENT_AS_TEXT or not (match := _NUMBER.fullmatch(text)):
+    if name not in _NUMBERS or not (match := _NUMBER.fullmatch(text)):
         return text
     fraction = match[2] or ""
     # "4.0" is how pandas writes a 4 in a column with gaps.
@@ -165,7 +173,9 @@ def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
         if name != "prompt" and (value is None or (isinstance(value, str) and not value.strip())):
             continue
         if name in _OWN or name in _SENT:
-            fields[name] = value
+            # As JSON too pandas writes a 4 as 4.0, where others are missing.
+            whole = name in {"id", *_WHOLE} and isinstance(value, float) and value.is_integer()
+            fields[name] = int(value) if whole else value
         elif name == "metadata" and isinstance(value, dict):
             metadata |= value
         else:

@@ -53,7 +53,9 @@ def test_a_short_key_is_hidden_where_it_is_a_word(secret: str) -> None:
     assert key.hide((f"{secret}: no", f"'{secret}'", f"Bearer {secret}".encode())) == (
         "***: no", "'***'", b"Bearer ***",
     )  # fmt: skip
-    assert key.hide(f"the {secret}s of a con{secret}, 1{secret}") == f"the {secret}s of a con{secret}, 1{secret}"
+    assert (
+        key.hide(f"the {secret}s of a con{secret}, 1{secret}") == f"the {secret}s of a con{secret}, 1{secret}"
+    )
 
 
 def test_a_key_of_eight_characters_is_a_secret() -> None:
