@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
 import stat
@@ -18,6 +19,7 @@ __all__ = [
     "METADATA",
     "STATE",
     "Tail",
+    "check_encoding",
     "check_folder",
     "check_output",
     "has_metadata",
@@ -57,13 +59,20 @@ def has_metadata(folder: Path) -> bool:
     file = folder / METADATA
     try:
         there = is_file(file)
-        if there:
-            file.open("rb").close()
+        check_encoding(file)
     except OSError as error:
         raise ConfigurationError(
             f"cannot read {file}: {error.strerror or error}", hint="Check its path, and that you may read it."
         ) from None
     return there
+
+
+def check_encoding(metadata: Path) -> None:
+    """Raises ConfigurationError for UTF-16, as some programs save what they edit, and OSError."""
+    if is_file(metadata):
+        with open(metadata, "rb") as file:
+            if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+                raise ConfigurationError(f"{metadata} is UTF-16", hint="Save it as UTF-8 again.")
 
 
 def check_folder(folder: Path) -> None:
@@ -87,7 +96,8 @@ class Tail:
     """The lines that have come since they were read last, as objects; `end` is the byte after the last.
 
     A line whose picture is not in the folder is passed over, and so is one that is torn, or names another
-    place: the folder may have come from somebody else. `since`: the `place` at which another one was.
+    place: the folder may have come from somebody else. The last one may be without its end, as some editors
+    leave it. `since`: the `place` at which another one was.
     """
 
     def __init__(self, folder: Path, since: str = "") -> None:
@@ -110,10 +120,10 @@ class Tail:
                 self.end, self._inode = 0, now.st_ino
             file.seek(self.end)
             for line in file:
-                if not line.endswith(b"\n"):  # it is being written
+                read = read_line(line)
+                if read is None and not line.endswith(b"\n"):  # it is being written
                     return
                 self.end += len(line)
-                read = read_line(line)
                 if read is not None and is_picture_of(self._folder, read["file_name"]):
                     yield read
 
@@ -121,7 +131,7 @@ class Tail:
 def read_line(line: bytes) -> dict[str, Any] | None:
     """A line of `metadata.jsonl`; None for what is none, or was torn by a crash."""
     try:
-        read = from_json(line)
+        read = from_json(line.removeprefix(codecs.BOM_UTF8))  # some editors put it before the first
     except ValueError:
         return None
     is_line = isinstance(read, dict) and isinstance(read.get("file_name"), str)

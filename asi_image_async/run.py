@@ -88,7 +88,7 @@ class Run:
                     if outcome is not None:
                         self._count(outcome)
             try:
-                if not self._batch.intake.pulled:
+                if self._resume.ended or not self._batch.intake.pulled:
                     await self._journal.note("total", self._counts["total"])
                 await self._ledger.keep_pace()
             except JournalError as error:  # a report is due all the same
@@ -167,6 +167,8 @@ class Run:
 
     async def _not_made(self, item: Item, claim: Claim, detail: str) -> None:
         state = State.UNKNOWN if item.in_flight or item.unknown else State.FAILED
+        if state is State.FAILED and claim.state is State.UNKNOWN:  # of an earlier run, and still so
+            state, detail = claim.state, claim.detail
         images = images_asked(item.request) if item.in_flight else 0
         spent = self._ledger.settle(item, images)
         await self._journal.record(claim.key, state, detail, item.request.prompt, spent=spent)

@@ -90,6 +90,21 @@ def test_lines_that_are_torn_of_no_picture_or_of_another_place_are_passed_over(f
     assert prompts(Tail(folder)) == ["good"]
 
 
+def test_a_mark_of_bytes_before_the_first_line_and_no_end_of_the_last_are_an_editor_s(folder: Path) -> None:
+    add(folder, b'\xef\xbb\xbf{"file_name": "0.jpg", "prompt": "one"}\n{"file_name": "0.jpg", "prompt": "two"}')
+    tail = Tail(folder)
+    assert prompts(tail) == ["one", "two"]
+    add(folder, b'\n{"file_name": "0.jpg", "prompt": "three"}\n')
+    assert prompts(tail) == ["three"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-be"])
+def test_a_file_that_was_saved_as_utf_16_is_refused(folder: Path, encoding: str) -> None:
+    add(folder, '\ufeff{"file_name": "0.jpg", "prompt": "one"}\n'.encode(encoding))
+    with pytest.raises(ConfigurationError, match="is UTF-16"):
+        check_folder(folder)
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no such file there")
 def test_a_name_with_a_drive_is_of_another_place_on_windows(
     folder: Path, monkeypatch: pytest.MonkeyPatch

@@ -138,6 +138,26 @@ async def test_what_may_have_been_billed_is_unknown_and_asked_again_only_by_the_
     assert (await session.run(["a"], MemorySink(), journal=journal)).succeeded == 1
 
 
+@pytest.mark.parametrize("status", [400, 503])
+async def test_what_an_earlier_run_may_have_been_billed_for_stays_unknown_however_it_fails_again(
+    service: Service, session: ImageSession, journal: Path, status: int
+) -> None:
+    async def cut(number: int, request: web.Request) -> web.StreamResponse:
+        if number == 0:
+            request.transport.close()  # type: ignore[union-attr]
+        return web.json_response({"message": "no"}, status=status)
+
+    service.answer = cut
+    await session.run(["a"], MemorySink(), journal=journal)
+    before = read_summary(journal)
+    again = await session.run(["a"], MemorySink(), journal=journal)
+    assert again.requests >= 1
+    assert read_summary(journal) == before
+    asked = len(service.bodies)
+    kept = await session.run(["a"], MemorySink(), journal=Journal(journal, ask_unknown_again=False))
+    assert (kept.unknown, len(service.bodies)) == (1, asked)
+
+
 @pytest.mark.parametrize(
     ("status", "body", "error"),
     [(401, {"message": "no"}, AuthenticationError), (429, {"message": "quota spent"}, QuotaExceededError)],
@@ -432,6 +452,20 @@ async def test_a_sink_whose_panic_is_no_exception_of_pythons_loses_nothing(servi
     kept = [failure.error.generation for failure in report.failures if isinstance(failure.error, SinkError)]
     assert len(kept) == len(service.bodies)
     assert all(kept)
+
+
+async def test_a_run_that_is_drained_after_its_last_prompt_was_pulled_is_whole_and_its_journal_says_so(
+    service: Service, session: ImageSession, journal: Path
+) -> None:
+    async def answer(number: int, request: web.Request) -> web.StreamResponse:
+        if number == 1:
+            session.drain()
+        return reply()
+
+    service.answer = answer
+    report = await session.run((each for each in "ab"), MemorySink(), journal=journal)
+    assert (report.ok, report.total, report.drained) == (True, 2, False)
+    assert read_summary(journal).total == 2
 
 
 @pytest.mark.parametrize("kind", [list, iter])

@@ -451,6 +451,29 @@ async def test_a_last_line_that_lost_only_its_end_is_kept(tmp_path: Path) -> Non
     assert [line["prompt"] for line in lines(tmp_path)] == ["a", "b"]
 
 
+async def test_what_an_editor_put_before_the_first_line_costs_no_picture_its_line(tmp_path: Path) -> None:
+    async with opened(tmp_path) as sink:
+        for prompt in ("a", "b"):
+            await sink.write(make(prompt))
+    crash(tmp_path)
+    path = tmp_path / "metadata.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    async with opened(tmp_path):
+        assert [line["prompt"] for line in lines(tmp_path)] == ["a", "b"]
+
+
+async def test_lines_that_were_saved_as_utf_16_are_refused_and_stay(tmp_path: Path) -> None:
+    async with opened(tmp_path) as sink:
+        await sink.write(make("a"))
+    crash(tmp_path)
+    path = tmp_path / "metadata.jsonl"
+    saved = path.read_text(encoding="utf-8").encode("utf-16")
+    path.write_bytes(saved)
+    with pytest.raises(ConfigurationError, match="is UTF-16"):
+        await DiskSink(tmp_path).open()
+    assert path.read_bytes() == saved
+
+
 async def test_without_a_crash_the_lines_are_the_user_s_to_edit(tmp_path: Path) -> None:
     async with opened(tmp_path) as sink:
         await sink.write(make("a"))

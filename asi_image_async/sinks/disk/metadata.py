@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
 import os
 from collections.abc import Iterator
@@ -113,4 +114,4 @@ def _read(path: Path) -> Iterator[tuple[str, bytes]]:
         for line in file:
             read = read_line(line)
             if read is not None:
-                yield read["file_name"], line.rstrip(b"\n") + b"\n"
+                yield read["file_name"], line.removeprefix(codecs.BOM_UTF8).rstrip(b"\n") + b"\n"

@@ -19,7 +19,7 @@ from ...core.recipe import embed
 from ...core.wire import encode_request
 from ...errors import ConfigurationError, SinkError
 from ...files import Draft, flush_to_disk, sync_directory
-from ...folder import STATE, sidecar_of
+from ...folder import METADATA, STATE, check_encoding, sidecar_of
 from ...group_thread import GroupThread
 from ...models import Generation, Receipt
 from .metadata import Metadata, line_of, tidy
@@ -95,7 +95,10 @@ class DiskSink:
         self._thread = GroupThread(self._working, "asi-image-disk")
 
     async def open(self) -> None:
-        """Make the folder ready, and tidy up after a crash; raises SinkError where it cannot be used."""
+        """Make the folder ready, and tidy up after a crash; raises SinkError where it cannot be used.
+
+        Raises ConfigurationError for a `metadata.jsonl` that somebody has saved as UTF-16.
+        """
         if self._thread.is_open:
             raise SinkError(
                 f"the sink {self.directory} is open already", hint="Give each run a DiskSink of its own."
@@ -133,6 +136,7 @@ class DiskSink:
                 what = "a file" if self.directory.exists() else "a link to nothing"
                 raise NotADirectoryError(errno.ENOTDIR, f"it is {what}, not a folder")
             _check_names()
+            check_encoding(self.directory / METADATA)
             try:
                 self._temporary.mkdir(parents=True, exist_ok=True)
             except ValueError as error:
