@@ -86,6 +86,23 @@ def test_filters_are_for_size_model_and_columns_of_few_values(page: Any, fill: F
     assert prompts(page) == ["four"]
 
 
+def test_many_filters_and_long_prompts_leave_room_for_what_they_are_for(page: Any, fill: Fill) -> None:
+    columns = [{f"column {number}": n for number in range(60)} for n in range(8)]
+    opened(page, fill(*columns, {"prompt": "long words " * 1500}))
+    height = page.viewport_size["height"]
+    assert page.locator("header").bounding_box()["height"] <= 0.4 * height
+    page.locator(".tile").first.click()
+    assert page.locator("#close").bounding_box()["y"] < height
+
+
+def test_a_sentence_has_its_end_where_its_script_has_it(page: Any, fill: Fill) -> None:
+    opened(page, fill({"prompt": "שועל אדום, בשלג."}))
+    ends = """text => { const range = document.createRange(), node = text.firstChild, end = node.length;
+        range.setStart(node, end - 1); range.setEnd(node, end); const dot = range.getBoundingClientRect();
+        range.setStart(node, 0); range.setEnd(node, 1); return dot.x < range.getBoundingClientRect().x }"""
+    assert page.locator(".tile .words").evaluate(ends)
+
+
 def test_a_column_may_have_any_name(page: Any, fill: Fill) -> None:
     names = ("append", "reset", "elements", "constructor", "toString", "__proto__")
     opened(page, fill({"prompt": "one"} | dict.fromkeys(names, "a"), {"prompt": "two"}))
