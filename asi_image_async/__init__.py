@@ -4,7 +4,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from . import emulator as emulator
     from . import errors as errors
+    from . import events as events
+    from . import testing as testing
     from .core.usage import Usage
     from .models import Generation, Image, ImageRequest, Receipt
     from .outcomes import Done, Failed, Outcome, RunReport
@@ -50,14 +53,15 @@ _ROOMS = {
     ".sinks.disk": ("DiskSink",),
     ".sinks.memory": ("MemorySink",),
 }
+_OPEN_ROOMS = ("emulator", "errors", "events", "testing")
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 
 if not TYPE_CHECKING:  # with it, a misspelt name would pass as Any
 
     def __getattr__(name: str) -> Any:
-        if name == "errors":
-            return import_module(".errors", __name__)
+        if name in _OPEN_ROOMS:
+            return import_module(f".{name}", __name__)
         if name not in _ROOM_OF:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         value = getattr(import_module(_ROOM_OF[name], __name__), name)
@@ -66,4 +70,4 @@ if not TYPE_CHECKING:  # with it, a misspelt name would pass as Any
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, "errors"})
+    return sorted({*globals(), *__all__, *_OPEN_ROOMS})

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
-import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -37,22 +37,29 @@ def display_progress(
         concurrency=max_concurrency,
         price=price_per_image,
     )
-    handle: Any = display(HTML(_as_html(progress)), display_id=True)
-    shown_at = time.monotonic()
+    handle: Any = display(HTML(_as_html(progress)), display_id=True)  # None where it is no notebook
+    due: asyncio.TimerHandle | None = None
+
+    def draw() -> None:
+        nonlocal due
+        due = None
+        if handle is not None:
+            handle.update(HTML(_as_html(progress)))
 
     def observe(event: Event) -> None:
-        nonlocal shown_at
+        nonlocal due
         progress(event)
-        is_last = isinstance(event, OutcomeReady) and progress.settled >= total
-        if is_last or time.monotonic() - shown_at >= _EVERY:
-            shown_at = time.monotonic()
-            handle.update(HTML(_as_html(progress)))
+        if isinstance(event, OutcomeReady) and progress.settled >= total:
+            draw()
+        elif due is None:  # also what comes last is drawn, whatever it is
+            due = asyncio.get_running_loop().call_later(_EVERY, draw)
 
     return observe
 
 
 def _as_html(progress: Progress) -> str:
-    left = progress.seconds_left
+    # Where nothing is under way and nothing waited for, it is over, early or not.
+    left = progress.seconds_left if progress.in_flight or progress.waiting() else None
     words = [
         f"{progress.new + progress.skipped} of {progress.total}",
         f"{progress.failed} failed" if progress.failed else "",

@@ -6,6 +6,7 @@ The emulator's pytest fixture `asi_emulator` is the other half: it comes with th
 from __future__ import annotations
 
 import inspect
+import os
 import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -82,7 +83,7 @@ async def _keeps_all_that_come_together(sink: Sink) -> list[tuple[Receipt, Gener
     seen: set[str] = set()
     for receipt, generation in kept:
         await _receipt_holds(receipt, generation, "still there when close() has returned")
-        for location in receipt.locations:
+        for location in map(os.fspath, receipt.locations):
             # Compared as macOS and Windows would.
             _promise(location.casefold() not in seen, f"each picture has a place of its own: {location}")
             seen.add(location.casefold())
@@ -131,7 +132,11 @@ async def _receipt_holds(receipt: Receipt, generation: Generation, how: str) -> 
     if receipt.locations:
         count = len(generation.images)
         _promise(len(receipt.locations) == count, f"a location for each image: {receipt} for {count}")
-    for location, image in zip(receipt.locations, generation.images, strict=False):
+    for place, image in zip(receipt.locations, generation.images, strict=False):
+        # What a sink in Python gives may be anything.
+        location: object = os.fspath(place) if isinstance(place, os.PathLike) else place
+        if not isinstance(location, str):
+            raise AssertionError(f"the sink breaks its contract: a location is text or a path, not {place!r}")
         if not re.match(r"[a-z][a-z0-9+.-]+:", location):
             stored = await anyio.to_thread.run_sync(_read, location)
             _promise(_is_in(image.data, stored), f"{location} is {how}")

@@ -128,9 +128,11 @@ def make_agent(session: ImageSession, **settings: object) -> Agent:
 
     @agent.on_event("startup")
     async def start(ctx: Context) -> None:
-        await session.__aenter__()
-        await painter.uploads.open()
-        painter.ready.set()
+        try:
+            await session.__aenter__()
+            await painter.uploads.open()
+        finally:  # without a key too, whoever asks is told
+            painter.ready.set()
 
     @agent.on_event("shutdown")
     async def stop(ctx: Context) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
+from conftest import KEY
+from service import Service, reply
 
-from asi_image_async import Done, Generation, ImageRequest, Receipt
+from asi_image_async import Done, Generation, ImageRequest, ImageSession, MemorySink, Receipt
 from asi_image_async.events import ImageStored, OutcomeReady, RequestStarted, RequestSucceeded
 from asi_image_async.notebook import display_progress
+
+pytestmark = pytest.mark.anyio
 
 FOX = ImageRequest(prompt="a fox")
 
@@ -30,7 +35,7 @@ def shown(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return shown
 
 
-def test_it_is_drawn_now_and_then_and_at_the_end(shown: list[str]) -> None:
+async def test_it_is_drawn_now_and_then_and_at_the_end(shown: list[str]) -> None:
     observe = display_progress(100, price_per_image=0.01)
     for index in range(100):
         observe(RequestStarted(FOX, 1))
@@ -44,3 +49,19 @@ def test_it_is_drawn_now_and_then_and_at_the_end(shown: list[str]) -> None:
     assert "1.00 spent" in shown[-1]
     assert "&lt;b&gt;99.jpg" in shown[-1]
     assert "<b>" not in shown[-1]
+
+
+async def test_a_run_that_ends_early_leaves_the_bar_as_it_ended(shown: list[str], service: Service) -> None:
+    service.says(reply, reply, lambda: reply({"message": "no"}, 400), reply)
+    observe = display_progress(10)
+    async with ImageSession(KEY, base_url=service.base_url, max_concurrency=1, observer=observe) as session:
+        await session.run(map(str, range(10)), MemorySink(), fail_fast=True)
+    await asyncio.sleep(0.3)
+    assert "2 of 10 · 1 failed" in shown[-1]
+    assert " left" not in shown[-1]
+
+
+async def test_in_a_script_there_is_nothing_to_draw_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
+    observe = display_progress(1)
+    observe(OutcomeReady(Done(0, FOX, Generation(request=FOX, images=()))))

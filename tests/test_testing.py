@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -123,6 +124,12 @@ class WritesLater(Files):
         )
 
 
+class TellsPlacesInBytes(Files):
+    async def write(self, generation: Generation) -> Any:
+        receipt = await super().write(generation)
+        return Receipt(tuple(map(os.fsencode, receipt.locations)), receipt.bytes_written)
+
+
 class CutsShort(Files):
     async def write(self, generation: Generation) -> Any:
         receipt = await super().write(generation)
@@ -172,6 +179,7 @@ class HangsAfterACancelledWrite(Files):
         (CannotBeOpened, r"open\(\) raises PermissionError"),
         (MiscountsBytes, "bytes_written counts every image"),
         (ForgetsTheSecondPicture, "a location for each image"),
+        (TellsPlacesInBytes, "a location is text or a path, not b'"),
         (ForgetsOccurrences, "each picture has a place of its own"),
         (DiffersInCaseOnly, "each picture has a place of its own"),
         (NamesByThePrompt, r"write\(\) of a picture of .* raises (ValueError|OSError)"),
@@ -190,3 +198,12 @@ async def test_a_broken_sink_is_told_which_promise_it_breaks(
         monkeypatch.setattr(testing, "_PATIENCE", 0.5)
     with pytest.raises(AssertionError, match=f"^the sink breaks its contract: .*{sentence}"):
         await check_sink((lambda: NotASink()) if broken is NotASink else lambda: broken(tmp_path))
+
+
+async def test_a_location_may_be_a_path_as_in_a_run(tmp_path: Path) -> None:
+    class TellsPaths(DiskSink):
+        async def write(self, generation: Generation) -> Receipt:
+            receipt = await super().write(generation)
+            return Receipt(tuple(map(Path, receipt.locations)), receipt.bytes_written)  # type: ignore[arg-type]
+
+    await check_sink(lambda: TellsPaths(tmp_path))

@@ -28,6 +28,8 @@ def emulator(
     _require_extra()
     from .server import Emulator
 
+    if not isinstance(knobs, Knobs | None):
+        raise TypeError(f"knobs are Knobs, not {knobs!r}; give their fields as keywords")
     if knobs is not None and options:
         raise TypeError("give either knobs or their fields as keywords, not both")
     return Emulator(knobs or make_knobs(options), host=host, port=port)

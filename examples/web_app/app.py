@@ -71,8 +71,9 @@ async def generate_image(request: web.Request) -> web.Response:
     """`{"prompt": ...}` in, the picture itself out, or an error in words."""
     try:
         prompt = (await request.json())["prompt"]
-        assert isinstance(prompt, str)
-    except (ValueError, LookupError, TypeError, AssertionError):
+        if not isinstance(prompt, str):
+            raise TypeError
+    except (ValueError, LookupError, TypeError):
         return refusal(400, 'Send {"prompt": "..."} as JSON.')
     if len(prompt) > LONGEST_PROMPT:
         return refusal(400, f"The prompt is longer than {LONGEST_PROMPT} characters.")

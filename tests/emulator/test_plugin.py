@@ -7,6 +7,7 @@ pytest_plugins = ["pytester"]
 APP = """
 import asyncio, json, os, urllib.request
 import pytest
+from asi_image_async.emulator import Knobs
 
 def ask(prompt):
     request = urllib.request.Request(
@@ -26,6 +27,19 @@ def test_an_unmodified_app_meets_the_emulator(asi_emulator):
 def test_the_marker_sets_the_knobs(asi_emulator):
     assert os.environ["ASI_ONE_API_KEY"] == "mine"
     assert asyncio.run(asyncio.to_thread(ask, "a dog"))["status"] == 1
+
+@pytest.mark.asi_emulator(Knobs(shape="B"))
+def test_the_marker_takes_them_made_up(asi_emulator):
+    assert ask("a dog")["status"] == 1
+
+@pytest.mark.asi_emulator(knobs=Knobs(shape="B", api_key="mine"))
+def test_by_their_name_too(asi_emulator):
+    assert os.environ["ASI_ONE_API_KEY"] == "mine"
+    assert ask("a dog")["status"] == 1
+
+@pytest.mark.asi_emulator("B")
+def test_what_is_none_is_told(asi_emulator):
+    pass
 
 def test_nothing_is_left_behind():
     import threading
@@ -48,5 +62,5 @@ def test_users_can_test_their_own_apps(pytester: pytest.Pytester, monkeypatch: p
     extra = [] if "asi_image_async" in installed else by_name
     order = ["-p", "no:randomly", "-p", "no:cacheprovider", "--strict-markers", "-W", "error"]
     result = pytester.runpytest_subprocess(*order, *extra, timeout=30)
-    result.assert_outcomes(passed=3, errors=1)
-    result.stdout.fnmatch_lines(["*OSError*"])
+    result.assert_outcomes(passed=5, errors=2)
+    result.stdout.fnmatch_lines(["*TypeError: knobs are Knobs, not 'B'*", "*OSError*"])
