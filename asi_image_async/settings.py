@@ -97,7 +97,11 @@ def find_api_key(given: SecretStr | None) -> SecretStr:
 
 
 def _bare(key: SecretStr) -> str:
-    return key.get_secret_value().strip().strip("\"'").strip()
+    return _unquoted(key.get_secret_value())
+
+
+def _unquoted(text: str) -> str:
+    return text.strip().strip("\"'").strip()
 
 
 def _may_be_a_key(key: SecretStr) -> bool:
@@ -109,8 +113,12 @@ def find_base_url(given: str | None) -> str:
     """The base URL, from what was given, the environment, or the documentation."""
     if given is not None and not isinstance(given, str):
         raise ConfigurationError(f"base_url must be text, not {type(given).__name__}")
+    if given is not None and not _unquoted(given):
+        raise ConfigurationError(
+            "the base URL is empty", hint="Is it of an unset variable? Else leave it out."
+        )
     found = given or next(filter(None, map(os.environ.get, _BASE_URL_VARIABLES)), _DEFAULT_BASE_URL)
-    text = found.strip().strip("\"'").strip().rstrip("/").removesuffix("/image/generate")
+    text = _unquoted(found).rstrip("/").removesuffix("/image/generate")
     try:
         url = URL(text)
         valid = url.scheme in ("http", "https") and bool(url.host)

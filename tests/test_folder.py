@@ -91,7 +91,8 @@ def test_lines_that_are_torn_of_no_picture_or_of_another_place_are_passed_over(f
 
 
 def test_a_mark_of_bytes_before_the_first_line_and_no_end_of_the_last_are_an_editor_s(folder: Path) -> None:
-    add(folder, b'\xef\xbb\xbf{"file_name": "0.jpg", "prompt": "one"}\n{"file_name": "0.jpg", "prompt": "two"}')
+    add(folder, b'\xef\xbb\xbf{"file_name": "0.jpg", "prompt": "one"}\n')
+    add(folder, b'{"file_name": "0.jpg", "prompt": "two"}')
     tail = Tail(folder)
     assert prompts(tail) == ["one", "two"]
     add(folder, b'\n{"file_name": "0.jpg", "prompt": "three"}\n')

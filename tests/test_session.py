@@ -130,6 +130,8 @@ async def test_a_key_that_cannot_be_one_is_refused_without_being_shown(key: str)
         {"timeout": 0},
         {"timeout": float("nan")},
         {"timeout": 10**400},
+        {"base_url": ""},
+        {"base_url": " '' "},
         {"base_url": "api.asi1.ai/v1"},
         {"base_url": "ftp://api.asi1.ai"},
         {"base_url": "https://"},

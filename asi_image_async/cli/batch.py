@@ -82,6 +82,7 @@ def batch(options: BatchOptions) -> int:
     destination = Destination(options.out, emulate=options.service.emulate, recipe=options.recipe)
     destination.check()
     if options.dry_run:
+        _warn(voice, destination)
         if len(prompts) >= _MANY:
             voice.say(f"looking at {len(prompts):,} prompts")
         limits = parse_rate_limits(options.service.rate_limit) or ()
@@ -130,6 +131,7 @@ class _Run:
             await self._destination.make_ready()
             self._progress.recall(time.time() - at for at in read_sends(self._destination.journal))
             self._announce()
+            _warn(self._voice, self._destination)
             with self._display:
                 report, spare, missing, interrupted = await self._work()
         stopped = self._stopped or report.stopped_by or next(iter(self._not_stored), None)
@@ -218,6 +220,12 @@ class _Run:
         self._display.say("stopping now: what is in flight is given up")
         self._display.stop()
         self._run.cancel()
+
+
+def _warn(voice: Voice, destination: Destination) -> None:
+    if destination.has_forgotten():
+        said = "has pictures and no journal of them: those of the list are paid for again"
+        voice.label("warning", f"{visible(destination.name)} {said}", "yellow")
 
 
 def _size(path: str) -> int:

@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from ..errors import ConfigurationError, SinkError
 from ..folder import METADATA, STATE, is_file, journal_path
-from ..runtime.journal.summary import find_missing
+from ..runtime.journal.summary import JournalSummary, find_missing, read_summary
 from ..sinks import open_sink
 from ..sinks.disk import DiskSink
 from .speech import visible
@@ -103,6 +103,12 @@ class Destination:
             f"{self.name} holds pictures of the service, and --emulate would mix drawings with them",
             hint="Choose another folder for the drawings.",
         )
+
+    def has_forgotten(self) -> bool:
+        """Whether there are pictures that no journal knows: those are paid for again. Raises JournalError."""
+        nothing = JournalSummary(total=None, done=0, failed=0, unknown=0)
+        known = is_file(self.journal) and read_summary(self.journal, failures=0) != nothing
+        return not known and not self._emulate and _has_lines(self.folder)
 
     async def make_ready(self) -> None:
         """Make the folder, before anything is paid for. Raises ConfigurationError where it cannot be used."""

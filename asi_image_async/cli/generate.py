@@ -12,6 +12,7 @@ from pathlib import Path
 
 from ..core.naming import file_stem
 from ..errors import ConfigurationError, SinkError
+from ..folder import STATE, check_output
 from ..models import Generation, Image, ImageRequest, has_suffix
 from ..progress import Progress
 from ..session import ImageSession
@@ -134,6 +135,16 @@ def _check(output: str | None) -> None:
         ) from None
     if output is not None:
         _check_length(path)
+        _check_batch(path)
+
+
+def _check_batch(path: Path) -> None:
+    """That nothing is overwritten that a batch has paid for; the suffix is not known yet."""
+    folder = path.resolve().parent
+    folder = folder.parent if folder.name == STATE else folder
+    if (folder / STATE).is_dir():
+        for suffix in ("",) if has_suffix(path) else (".jpg", ".png", ".webp"):
+            check_output(folder, Path(f"{path}{suffix}"))
 
 
 def _check_length(path: Path) -> None:

@@ -21,7 +21,7 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
     try:
         return runner.run(main)
     finally:
-        with _ctrl_c_deferred():  # it would leave the loop half closed, and what was done be told as a bug
+        with _signals_deferred():  # one would leave the loop half closed, and what was done be told as a bug
             # Where it came in its own last lines, the loop takes itself to be running, and cannot be closed.
             if not runner.get_loop().is_running():
                 runner.close()
@@ -38,22 +38,26 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 
 @contextmanager
-def _ctrl_c_deferred() -> Iterator[None]:
-    """Raises KeyboardInterrupt at the end, where the first one came meanwhile; a second is not held back."""
-    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
-        yield
-        return
-    pressed = False
+def _signals_deferred() -> Iterator[None]:
+    """What the first one raises is raised at the end; a second is not held back."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    ours = {number: handler for number, handler in handlers.items() if callable(handler)}
+    came: list[int] = []
+
+    def restore() -> None:
+        for number, handler in ours.items():
+            signal.signal(number, handler)
 
     def note(number: int, frame: FrameType | None) -> None:
-        nonlocal pressed
-        pressed = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        came.append(number)
+        restore()
 
-    signal.signal(signal.SIGINT, note)
+    for number in ours:
+        signal.signal(number, note)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    if pressed:
-        raise KeyboardInterrupt
+        restore()
+    for number, handler in ours.items():
+        if number in came:
+            handler(number, None)

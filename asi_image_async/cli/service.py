@@ -47,7 +47,7 @@ class ServiceOptions:
             )
         return ImageSession(
             _STAND_IN_KEY if self.emulate else None,
-            base_url=base_url or self.base_url,
+            base_url=self.base_url if base_url is None else base_url,
             max_concurrency=self.concurrency,
             rate_limit=self.rate_limit,
             retry=RetryPolicy(max_attempts=self.retries + 1),

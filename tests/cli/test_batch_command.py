@@ -417,6 +417,20 @@ def test_a_folder_that_a_program_has_filled_is_not_drawn_into(
 
 
 @quick
+@pytest.mark.parametrize("lost", [Path.unlink, lambda journal: journal.write_bytes(b"")])
+def test_where_the_journal_is_lost_it_says_that_pictures_are_paid_for_again(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path, lost: Callable[[Path], object]
+) -> None:
+    line = ("batch", prompts, "--out", "out", "--size", "64x64")
+    assert "paid for again" not in asi_image(*line).err
+    assert "paid for again" not in asi_image(*line, "--dry-run").err
+    lost(Path("out/.asi-image/journal.sqlite"))
+    assert "warning: out/ has pictures and no journal" in asi_image(*line, "--dry-run").err
+    assert "warning: out/ has pictures and no journal" in asi_image(*line, "--quiet").err
+    assert "paid for again" not in asi_image(*line).err
+
+
+@quick
 def test_a_dry_run_says_what_would_be_asked_and_sends_and_writes_nothing(
     asi_image: Run, asi_emulator: Emulator, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -102,6 +102,20 @@ def test_a_picture_that_may_have_been_billed_is_told(asi_image: Run, asi_emulato
 
 
 @quick
+@quick
+def test_what_a_batch_has_left_is_not_overwritten(asi_image: Run, asi_emulator: Emulator) -> None:
+    Path("p.txt").write_text("a fox\n")
+    asi_image("batch", "p.txt", "--out", "out", "--no-gallery")
+    [picture] = Path("out").glob("*.jpg")
+    asked = asi_emulator.requests
+    kept = ["metadata.jsonl", picture.name, picture.stem, ".asi-image/journal.sqlite"]
+    for name in kept:
+        ended = asi_image("generate", "fox", "-o", Path("out", name))
+        assert (ended.status, "belongs to the batch" in ended.err) == (2, True)
+    assert asi_emulator.requests == asked
+    assert asi_image("generate", "fox", "-o", "out/mine.jpg").status == 0
+
+
 @pytest.mark.parametrize("where", [("-o", "fox.jpg"), ()], ids=["a chosen place", "any"])
 def test_a_picture_that_is_paid_for_is_saved_elsewhere_where_its_place_is_gone(
     asi_image: Run,
