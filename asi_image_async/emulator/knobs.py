@@ -122,8 +122,12 @@ class Knobs:
         if self.quota_status not in (402, 403, 429):
             raise ValueError(f"quota_status must be 402, 403 or 429; got {self.quota_status!r}")
         for pair in self.rate_limit:
-            if not isinstance(pair, tuple | list) or len(pair) != 2 or pair[0] < 1 or pair[1] <= 0:
+            if not _is_pair(pair):
                 raise ValueError(f"rate_limit takes (n, seconds) pairs; got {self.rate_limit!r}")
+        if self.token_bucket is not None and not _is_pair(self.token_bucket):
+            raise ValueError(f"token_bucket takes (tokens a second, burst); got {self.token_bucket!r}")
+        if isinstance(self.faults, Fault) or not all(isinstance(each, Fault) for each in self.faults):
+            raise ValueError(f"faults takes a list of Fault; got {self.faults!r}")
         least, most = self.latency_range()
         if not 0 <= least <= most:
             raise ValueError(f"latency must be seconds or (least, most); got {self.latency!r}")
@@ -131,6 +135,10 @@ class Knobs:
     def latency_range(self) -> tuple[float, float]:
         """The least and the most seconds that a picture takes."""
         return self.latency if isinstance(self.latency, tuple) else (self.latency, self.latency)
+
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, tuple | list) and len(value) == 2 and all(each > 0 for each in value)
 
 
 def make_knobs(options: dict[str, object]) -> Knobs:

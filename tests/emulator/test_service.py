@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 import asi_image_async.emulator as room
-from asi_image_async.emulator import Knobs, emulator, serve
+from asi_image_async.emulator import Fault, Knobs, emulator, serve
 from asi_image_async.emulator.limits import SlidingWindow, TokenBucket
 
 pytestmark = pytest.mark.anyio
@@ -212,6 +212,10 @@ def test_knobs_that_make_no_sense_are_refused_by_name() -> None:
         {"latency": -1},
         {"latency": (2, 1)},
         {"retry_after": "soon"},
+        {"token_bucket": 5},
+        {"token_bucket": (0, 1)},
+        {"faults": Fault("error")},
+        {"faults": ["error"]},
     ):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             emulator(**wrong)
