@@ -59,3 +59,9 @@ def test_what_goes_wrong_is_said_in_words(asi_emulator: Emulator, monkeypatch: p
     assert answer["words"].startswith("There is no picture: ")
     assert "key" in answer["words"]
     assert answer["links"] == []
+
+
+def test_without_a_key_whoever_asks_is_told(asi_emulator: Emulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ASI_ONE_API_KEY")
+    [answer] = talk("a fox")["heard"]
+    assert answer["words"].startswith("There is no picture: ")
