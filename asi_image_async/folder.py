@@ -86,7 +86,7 @@ def check_folder(folder: Path) -> None:
 
 def check_output(folder: Path, path: Path) -> None:
     """Raises ConfigurationError where writing to `path` would destroy what a batch has left in the folder."""
-    path, folder = path.resolve(), folder.resolve()
+    path, folder = path.parent.resolve() / path.name, folder.resolve()  # a link is replaced, not followed
     ours = path.name in _READ_AS_METADATA or is_picture_of(folder, path.name.removesuffix(".json"))
     if (path.parent == folder and ours) or folder / STATE in (path, *path.parents):
         raise ConfigurationError(f"{path} belongs to the batch", hint="Name another file.")

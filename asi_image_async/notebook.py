@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -38,21 +39,24 @@ def display_progress(
         price=price_per_image,
     )
     handle: Any = display(HTML(_as_html(progress)), display_id=True)  # None where it is no notebook
-    due: asyncio.TimerHandle | None = None
+    drawn_at = due_at = time.monotonic()
 
     def draw() -> None:
-        nonlocal due
-        due = None
+        nonlocal drawn_at
+        drawn_at = time.monotonic()
         if handle is not None:
             handle.update(HTML(_as_html(progress)))
 
     def observe(event: Event) -> None:
-        nonlocal due
+        nonlocal due_at
         progress(event)
-        if isinstance(event, OutcomeReady) and progress.settled >= total:
+        is_last = isinstance(event, OutcomeReady) and progress.settled >= total
+        now = time.monotonic()
+        if is_last or now - drawn_at >= _EVERY:
             draw()
-        elif due is None:  # also what comes last is drawn, whatever it is
-            due = asyncio.get_running_loop().call_later(_EVERY, draw)
+        elif now >= due_at:  # also what comes last is drawn, whatever it is
+            due_at = now + _EVERY
+            asyncio.get_running_loop().call_later(_EVERY, draw)
 
     return observe
 

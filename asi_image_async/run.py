@@ -89,7 +89,7 @@ class Run:
                         self._count(outcome)
             try:
                 if self._resume.ended or not self._batch.intake.pulled:
-                    await self._journal.note("total", self._counts["total"])
+                    await self._journal.note("total", max(self._counts["total"], self._resume.read))
                 await self._ledger.keep_pace()
             except JournalError as error:  # a report is due all the same
                 self._batch.stop(error)
@@ -156,6 +156,8 @@ class Run:
             self._batch.close(error)  # the others have their share of it
             raise Stopped from error
         except APIError as error:
+            if claim.state is State.UNKNOWN:  # of an earlier run, and still so
+                error.maybe_billed = True
             await self._not_made(item, claim, str(error))
             return Failed(index, request, error)
         except anyio.get_cancelled_exc_class():
@@ -166,9 +168,8 @@ class Run:
         return await self._store(index, item, generation, claim)
 
     async def _not_made(self, item: Item, claim: Claim, detail: str) -> None:
-        state = State.UNKNOWN if item.in_flight or item.unknown else State.FAILED
-        if state is State.FAILED and claim.state is State.UNKNOWN:  # of an earlier run, and still so
-            state, detail = claim.state, claim.detail
+        unknown = item.in_flight or item.unknown or claim.state is State.UNKNOWN
+        state = State.UNKNOWN if unknown else State.FAILED
         images = images_asked(item.request) if item.in_flight else 0
         spent = self._ledger.settle(item, images)
         await self._journal.record(claim.key, state, detail, item.request.prompt, spent=spent)

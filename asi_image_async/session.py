@@ -62,10 +62,10 @@ class ImageSession:
     """Asks ASI:One for pictures: one, a list, a stream, or a run into a sink.
 
     Enter it with `async with`. `api_key`: else ASI_ONE_API_KEY, else ASI1_API_KEY. `base_url`: else
-    ASI_ONE_BASE_URL, else ASI1_BASE_URL, else https://api.asi1.ai/v1. `max_concurrency`: requests in
-    flight at once. `rate_limit`: "3/min", RateLimit(3, per=60), several of these, None for no limit of
-    ours, or "auto" to find the limit from what the service refuses. `retry`: a RetryPolicy, or a number
-    of attempts in all. `timeout`: seconds for one attempt, the reply read whole; for each picture that it
+    ASI_ONE_BASE_URL, else ASI1_BASE_URL, else https://api.asi1.ai/v1. `max_concurrency`: requests in flight
+    at once. `rate_limit`: "3/min", RateLimit(3, per=60), several of these, None for none until the service
+    refuses, or "auto" to find the limit from what it refuses. `retry`: a RetryPolicy, or a number of
+    attempts in all. `timeout`: seconds for one attempt, the reply read whole; for each picture that it
     links to, as long again. `max_response_bytes`: the largest reply that is read, unpacked, and the largest
     picture that one links to. `http`: an aiohttp session of yours, used and never closed; the time of an
     attempt begins when the request leaves it. `observer`: called with every event.

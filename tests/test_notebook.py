@@ -65,3 +65,15 @@ async def test_in_a_script_there_is_nothing_to_draw_on(monkeypatch: pytest.Monke
     monkeypatch.setattr("IPython.display.display", lambda *_, **__: None)
     observe = display_progress(1)
     observe(OutcomeReady(Done(0, FOX, Generation(request=FOX, images=()))))
+
+
+def test_an_observer_may_be_used_in_one_loop_after_another(shown: list[str]) -> None:
+    observe = display_progress(100)
+
+    async def asks(index: int) -> None:
+        await asyncio.sleep(0.25 * index)
+        observe(OutcomeReady(Done(index, FOX, Generation(request=FOX, images=()))))
+
+    for index in range(2):
+        asyncio.run(asks(index))
+    assert "2 of 100" in shown[-1]

@@ -231,6 +231,7 @@ def test_memory_stays_flat_however_long_the_file(write: Write) -> None:
         (b"prompt\na fox\n", ["a fox"]),
         (b'"Prompt"\n"a fox, red"\n', ["a fox, red"]),
         (b"id\tprompt\n7\ta fox\n", ["a fox"]),
+        (b"prompt; a fox\n", ["prompt; a fox"]),
         (b"%b\n" % (b"x" * 1000) * 3000, ["x" * 1000] * 3000),  # more than is kept in memory
     ],
 )
@@ -330,6 +331,7 @@ def test_of_several_problems_the_first_one_s_remedy_is_told(write: Write) -> Non
         ("p.tsv", "prompt\tid\na\tb\tc\n", 2, "3 cells, and the header has 2"),
         ("p.tsv", 'prompt\n"a\nb\nc\t\t\n', 4, "3 cells"),
         ("p.txt", "Prompt\tsize\na fox\tsquare\n", 1, "the header of a table"),
+        ("p.txt", '\n"size"\t"Prompt"\n"square"\t"a fox"\n', 2, "the header of a table"),
         ("p.csv", "prompt\tsize\na fox\tsquare\n", 1, "no column is called prompt"),
         ("p.txt", b"a\nb\xff\n", 2, "not UTF-8: byte 0xff"),
         ("p.csv", b"prompt\nf\xfcchs\n", 2, "not UTF-8: byte 0xfc"),

@@ -10,8 +10,8 @@ from pathlib import Path
 import anyio.to_thread
 
 from ..errors import ConfigurationError, SinkError
-from ..folder import METADATA, STATE, is_file, journal_path
-from ..runtime.journal.summary import JournalSummary, find_missing, read_summary
+from ..folder import METADATA, STATE, check_encoding, is_file, journal_path
+from ..runtime.journal.summary import find_missing, read_summary
 from ..sinks import open_sink
 from ..sinks.disk import DiskSink
 from .speech import visible
@@ -84,6 +84,7 @@ class Destination:
                 hint="Choose a folder that can be written to.",
             )
         try:
+            check_encoding(self.folder / METADATA)
             drawings = is_file(self._marker)
             # A run in Python may have its journal elsewhere.
             pictures = not drawings and (is_file(self.journal) or _has_lines(self.folder))
@@ -106,9 +107,10 @@ class Destination:
 
     def has_forgotten(self) -> bool:
         """Whether there are pictures that no journal knows: those are paid for again. Raises JournalError."""
-        nothing = JournalSummary(total=None, done=0, failed=0, unknown=0)
-        known = is_file(self.journal) and read_summary(self.journal, failures=0) != nothing
-        return not known and not self._emulate and _has_lines(self.folder)
+        if self._emulate or not _has_lines(self.folder):
+            return False
+        known = read_summary(self.journal, failures=0) if is_file(self.journal) else None
+        return known is None or known.done + known.earlier == 0
 
     async def make_ready(self) -> None:
         """Make the folder, before anything is paid for. Raises ConfigurationError where it cannot be used."""

@@ -140,9 +140,9 @@ def _check(output: str | None) -> None:
 
 def _check_batch(path: Path) -> None:
     """That nothing is overwritten that a batch has paid for; the suffix is not known yet."""
-    folder = path.resolve().parent
+    folder = path.parent.resolve()
     folder = folder.parent if folder.name == STATE else folder
-    if (folder / STATE).is_dir():
+    if os.path.isdir(folder / STATE):
         for suffix in ("",) if has_suffix(path) else (".jpg", ".png", ".webp"):
             check_output(folder, Path(f"{path}{suffix}"))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, AnyStr
 
 from pydantic import SecretBytes, SecretStr
@@ -10,8 +11,9 @@ from pydantic_core import to_json
 __all__ = ["Key"]
 
 # So much of a key is a secret too: a text that is cut short may end in the middle of it. A shorter key is a
-# stand-in, and may be a part of ordinary words, or be one.
-_SHORTEST_SECRET, _SHORTEST_WORD = 8, 4
+# stand-in, and may be a part of ordinary words, or be one; these are not: sk_test, my-key.
+_SHORTEST_SECRET = 8
+_NO_WORD = re.compile(r"(?=.*[_-]).{4,}")
 
 
 class _Hidden(str):
@@ -45,7 +47,8 @@ class Key:
     def hide(self, value: Any) -> Any:
         """The value with the key taken out of every text in it, for a service may repeat what it was sent."""
         key = self._key.get_secret_value()
-        return value if len(key) < _SHORTEST_WORD or self._is_free(value) else _without(key, value)
+        is_secret = len(key) >= _SHORTEST_SECRET or _NO_WORD.fullmatch(key)
+        return value if not is_secret or self._is_free(value) else _without(key, value)
 
     def _is_free(self, value: Any) -> bool:
         """Whether the key is surely in no text of what is JSON: told of all of it at once."""

@@ -122,9 +122,10 @@ class Knobs:
         if self.quota_status not in (402, 403, 429):
             raise ValueError(f"quota_status must be 402, 403 or 429; got {self.quota_status!r}")
         for pair in self.rate_limit:
-            if not _is_pair(pair):
+            if not _is_pair(pair) or pair[0] < 1:
                 raise ValueError(f"rate_limit takes (n, seconds) pairs; got {self.rate_limit!r}")
-        if self.token_bucket is not None and not _is_pair(self.token_bucket):
+        bucket = self.token_bucket
+        if bucket is not None and (not _is_pair(bucket) or bucket[1] < 1):
             raise ValueError(f"token_bucket takes (tokens a second, burst); got {self.token_bucket!r}")
         if isinstance(self.faults, Fault) or not all(isinstance(each, Fault) for each in self.faults):
             raise ValueError(f"faults takes a list of Fault; got {self.faults!r}")
@@ -138,7 +139,9 @@ class Knobs:
 
 
 def _is_pair(value: object) -> bool:
-    return isinstance(value, tuple | list) and len(value) == 2 and all(each > 0 for each in value)
+    if not isinstance(value, tuple | list) or len(value) != 2:
+        return False
+    return all(isinstance(each, int | float) and each > 0 for each in value)
 
 
 def make_knobs(options: dict[str, object]) -> Knobs:

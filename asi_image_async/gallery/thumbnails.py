@@ -14,7 +14,6 @@ __all__ = ["can_make_thumbnails", "make_thumbnails"]
 
 _EDGE = 320  # pixels: a tile's width on a screen with two of them a point
 _QUALITY = 78
-_SAME_TIME = 2.5  # seconds: some file systems keep every second one
 _MOST_PIXELS = 200_000_000  # of a larger one the picture itself is shown
 
 
@@ -55,11 +54,11 @@ def make_thumbnails(
 def _has(folder: Path, name: str, into: Path) -> bool:
     source, target = folder / name, into / f"{name}.jpg"
     try:
-        of = source.stat().st_mtime
-        # Also an older picture may take the place of another.
-        if not target.exists() or abs(target.stat().st_mtime - of) > _SAME_TIME:
+        of = source.stat().st_mtime_ns
+        if not target.exists() or target.stat().st_mtime_ns != of:  # an older one may take another's place
             write_whole(target, _smaller(source))
-            os.utime(target, (of, of))
+            with suppress(OSError):
+                os.utime(target, ns=(of, of))
     except Exception:  # whatever is in a file; Pillow raises many things
         return False
     return True

@@ -25,6 +25,7 @@ __all__ = ["BadLines", "Expansion", "PromptFile", "expand", "names_in", "read_pr
 MAX_STDIN_BYTES = 8 * 2**30  # on disk: ten million long prompts fit, and `yes |` comes to an end
 # An object or a text of JSON as a line has it; or a list, which is told that it is none.
 _JSON = re.compile(r'\{|"(?:[^"\\]|\\.)*"$|\[\s*(?:[{"]|$)')
+_SEMICOLONS = re.compile(r"\S+;\S+")  # a header that parts its names so; as a prompt a line is has blanks
 _SUFFIXES = (".txt", ".jsonl", ".ndjson", ".csv", ".tsv")
 _ENDING_HINT = (
     "Give the file the ending of its format, .txt for a prompt a line, or send it to standard input: -"
@@ -198,8 +199,10 @@ def _kind_of(file: BinaryIO) -> str:
     """What a stream without a suffix holds, told by its first line: a table's header, JSON, or a prompt."""
     lines = numbered_lines(file, Problems(""))
     first = next((line.strip() for line in lines if line.strip()), "")
-    for kind, separator in ((".tsv", "\t"), (".csv", ";"), (".csv", ",")):  # one with semicolons is refused
+    for kind, separator in ((".tsv", "\t"), (".csv", ",")):
         cells = [cell.strip().strip('"').casefold() for cell in first.split(separator)]
-        if "prompt" in cells and (len(cells) > 1 or separator == ","):
+        if "prompt" in cells and (len(cells) > 1 or kind == ".csv"):
             return kind
+    if _SEMICOLONS.fullmatch(first) and "prompt" in re.split('[;"]', first.casefold()):
+        return ".csv"  # where it is refused, and what to do is told
     return ".jsonl" if _JSON.match(first) else ".txt"

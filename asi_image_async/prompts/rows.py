@@ -51,13 +51,15 @@ def rows(file: BinaryIO, kind: str, quoted: bool, problems: Problems) -> Iterato
 
 
 def _texts(lines: Iterable[str], problems: Problems) -> Iterator[tuple[int, Row]]:
+    first = True
     for number, line in enumerate(lines, 1):
         text = line.strip().removeprefix("\ufeff")  # of a file that another was put before
         if "\r" in text:  # a whole file would be one prompt
             problems.add(number, *_LINE_ENDS)
-        if number == 1 and "\t" in text and "prompt" in map(_known, text.split("\t")):
+        if first and "\t" in text and "prompt" in map(_known, re.split('[\t"]+', text)):
             problems.add(number, "it is the header of a table", _NAME_IT_TSV)
         if text:
+            first = False
             yield number, text
 
 

@@ -419,12 +419,19 @@ def test_a_folder_that_a_program_has_filled_is_not_drawn_into(
 @quick
 @pytest.mark.parametrize("lost", [Path.unlink, lambda journal: journal.write_bytes(b"")])
 def test_where_the_journal_is_lost_it_says_that_pictures_are_paid_for_again(
-    asi_image: Run, asi_emulator: Emulator, prompts: Path, lost: Callable[[Path], object]
+    asi_image: Run,
+    asi_emulator: Emulator,
+    prompts: Path,
+    lost: Callable[[Path], object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     line = ("batch", prompts, "--out", "out", "--size", "64x64")
     assert "paid for again" not in asi_image(*line).err
     assert "paid for again" not in asi_image(*line, "--dry-run").err
     lost(Path("out/.asi-image/journal.sqlite"))
+    with monkeypatch.context() as wrong:
+        wrong.setenv("ASI_ONE_API_KEY", "sk_not_the_one")
+        assert asi_image(*line).status == 3  # and nothing is bought
     assert "warning: out/ has pictures and no journal" in asi_image(*line, "--dry-run").err
     assert "warning: out/ has pictures and no journal" in asi_image(*line, "--quiet").err
     assert "paid for again" not in asi_image(*line).err

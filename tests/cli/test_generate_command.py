@@ -112,8 +112,14 @@ def test_what_a_batch_has_left_is_not_overwritten(asi_image: Run, asi_emulator: 
     for name in kept:
         ended = asi_image("generate", "fox", "-o", Path("out", name))
         assert (ended.status, "belongs to the batch" in ended.err) == (2, True)
+    moved = Path("elsewhere.jpg")
+    picture.rename(moved)
+    picture.symlink_to(moved.absolute())
+    assert asi_image("generate", "fox", "-o", picture).status == 2
     assert asi_emulator.requests == asked
-    assert asi_image("generate", "fox", "-o", "out/mine.jpg").status == 0
+    Path("latest.jpg").symlink_to(picture.absolute())  # which is replaced, not what it leads to
+    for mine in ("out/mine.jpg", "latest.jpg"):
+        assert asi_image("generate", "fox", "-o", mine).status == 0
 
 
 @pytest.mark.parametrize("where", [("-o", "fox.jpg"), ()], ids=["a chosen place", "any"])

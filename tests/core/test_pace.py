@@ -53,21 +53,6 @@ def test_a_told_limit_does_not_start_gently() -> None:
     assert pace.opens_at(0.0) == 2.0 + margin(2)
 
 
-def test_without_a_limit_refusals_are_waited_for_and_teach_nothing() -> None:
-    pace = Pace([], 32)
-    now, waits = 0.0, []
-    for asked in (None, 1.0, None, 5.0, None):
-        waits.append(pace.refused(pace.grant(now), now, asked, 0.0))
-        now += waits[-1]
-    assert waits == [0.5, 1.0, 2.0, 5.0, 8.0]
-    assert pace.opens_at(now) == now
-    pace.succeeded(pace.grant(now), now)
-    assert [pace.opens_at(now), pace.interval, pace.learnt] == [now, 0.0, None]
-    pace.recall((3.0, 60.0), now)
-    assert pace.interval == 0.0
-    assert pace.refused(pace.grant(now + 1), now + 1, None, 0.0) == 0.5
-
-
 def test_the_number_let_through_before_a_refusal_is_the_limit() -> None:
     pace = Pace(None, 32)
     opens = refused_once(pace, 20)

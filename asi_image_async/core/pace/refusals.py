@@ -17,7 +17,6 @@ _USUAL = (1.0, 10.0, 60.0, 300.0, 600.0)
 _FIRST_ALLOWANCE = 2
 _GENTLE = 8  # up to here the allowance doubles with each round of replies; then it grows by half
 _FIRST_STEP = 0.05
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 60.0  # seconds, where no pace is kept, and no wait was asked for
 _LONGEST_HOLD = 600.0
 # Seconds between requests (one, and its slack): where they are closer, a refused try costs little.
 _CHEAP_TRY = 1.02
@@ -39,17 +38,18 @@ class Pace:
 
     Once a number is known, told or learnt, a refusal can be told from that limit's: where others were let
     through with as many before them it is a stray one, as of a busy service, and nothing is cut.
+
+    `limits` empty: there is no pace until the first refusal, which teaches one.
     """
 
     def __init__(self, limits: Iterable[RateLimit] | None, width: int) -> None:
         self._told = tuple(limits or ())
-        self._learns = limits is None
         self._windows = Windows(self._told)
         self._past: deque[Turn] = deque(maxlen=_KEPT)
         self._recalled: Counter[float] = Counter()
         # The ramp: how many may be out without a sign that they were let through.
         self._width = width
-        self._allowance: float = min(width, _FIRST_ALLOWANCE) if self._learns else width
+        self._allowance: float = width if limits is not None else min(width, _FIRST_ALLOWANCE)
         self._unconfirmed: deque[Turn] = deque()
         # The pace: `_n` requests in `_per` seconds; 0 is none of our own.
         self._n = self._per = 0.0
@@ -83,11 +83,11 @@ class Pace:
     @property
     def learnt(self) -> tuple[float, float] | None:
         """What refusals taught: so many requests in so many seconds; None is nothing."""
-        return (self._n, self._per) if self._learns and self._n else None
+        return (self._n, self._per) if self._n and not self._told else None
 
     def recall(self, learnt: tuple[float, float], now: float) -> None:
         """Begin with what an earlier run learnt, unless a limit was told or something is known already."""
-        if self._learns and not self._n and self._refused is None:
+        if not self._told and not self._n and self._refused is None:
             self._n, self._per = learnt
             self._allowance = self._width
             self._hold(now, new=False)
@@ -161,16 +161,16 @@ class Pace:
         before = self._refused
         if before is None:
             self._refused = turn
-            self._pauses = self._ladder(turn) if self._told or self._learns else self._doubling()
+            self._pauses = self._ladder(turn)
         self._trying, reopens = next(self._pauses)
-        if before is not None and self._learns and not self._n:
+        if before is not None and not self._told and not self._n:
             # A window that has passed without a request is none that explains the refusal after it.
             empty = min(turn.granted - before.granted, _USUAL[-1])
             while self._trying < empty:
                 self._trying, reopens = next(self._pauses)
         self._asked = retry_after or 0.0
         if retry_after and before is None:  # where that is waited for and refused again, it said too little
-            if self._learns and not self._is_stray:  # else a wait says nothing of a window
+            if not self._told and not self._is_stray:  # else a wait says nothing of a window
                 self._trying = max(self._per, _usual(retry_after))
             reopens = now + 2 * self.interval
         reopens = max(reopens, self._floor, now + 0.05)
@@ -192,7 +192,7 @@ class Pace:
         self.closed_until = max(now, self._floor)
         self._allowance = self._width  # the ramp is over
         longer = self._trying > self._per
-        if refused is not None and (longer or (self._learns and self._trying < self._per)):
+        if refused is not None and (longer or (self._trying < self._per and not self._told)):
             self._per = self._trying
             self._n = float(max(1, count_before(refused, self._past, self._per)))
         if not self._is_stray:
@@ -231,13 +231,6 @@ class Pace:
         while True:
             yield _USUAL[-1], self._closed_at + _USUAL[-1]
 
-    def _doubling(self) -> Iterator[tuple[float, float]]:
-        """Pauses that no window explains."""
-        pause = _FIRST_PAUSE
-        while True:
-            yield 0.0, self._closed_at + pause
-            pause = min(2 * pause, _LONGEST_PAUSE)
-
     def _reopening(self, turn: Turn, per: float) -> float:
         """When the oldest that was let through has left a window of this length."""
         since = turn.granted - per
@@ -256,12 +249,12 @@ class Pace:
         """Fewer from now on: as many as were let through before the refusal, or before a try for more."""
         self._cut_at = self._closed_at
         longer = next((per for per in _USUAL if per > self._per), self._per)
-        # A number that is refused in its first window was of what had been saved up: it measures nothing.
-        untested = self._learns and turn.granted < self._paced_since + self._per
+        # What is refused in its first second was of what had been saved up; a longer one is full of pauses.
+        saved_up = not self._told and self._per <= _USUAL[0] and turn.granted < self._paced_since + self._per
         if self._n == 1 and self._refused_lately(turn) >= _TOO_MANY:
             self._n, self._per = longer / self._per, longer
         if self._n:
-            least = 0 if untested else self._n / 2
+            least = 0 if saved_up else self._n / 2
             fewer = max(1.0, least, min(0.97 * self._n, count_before(turn, self._past, self._per)))
             self._n = max(fewer, self._before_try(self._closed_at))
             self._n_before_try = 0.0
