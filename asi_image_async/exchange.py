@@ -71,6 +71,9 @@ class Books(Protocol):
     async def stamp(self, item: Item) -> Callable[[], None]:
         """A request is about to go out; what is given is called when it leaves."""
 
+    def never_left(self, item: Item) -> None:
+        """What was about to go out did not."""
+
     def landed(self, item: Item) -> None:
         """It was surely not billed, nor was any before it."""
 
@@ -173,6 +176,8 @@ class Exchange:
                 self._tell(RequestCancelled(item.request, item.attempts, elapsed, item.in_flight))
             raise
         finally:
+            if self._books and turn.sent is None:
+                self._books.never_left(item)
             self._gate.leave(turn)
         elapsed = self._gate.now() - turn.granted
         counts = size, len(images), len(left_out)

@@ -45,6 +45,7 @@ class Ledger:
         self._sharing = 0  # attempts under way
         self._settled = anyio.Event()  # the next of them is over
         self._written: set[Item] = set()  # whose share the journal has
+        self._stamps: dict[Item, int] = {}  # of those about to go out
 
     async def open(self) -> None:
         """Bring what earlier runs sent, and what they learnt, to the gate."""
@@ -118,11 +119,11 @@ class Ledger:
         if not self._journal.ask_unknown_again:  # where it may have been billed it is never asked for again
             await self._journal.departs(*flight)
         at = time.time()
-        number = None
         if self._window >= _SHORTEST_STAMPED:
-            number = await self._journal.stamp(at, self._session)
+            self._stamps[item] = await self._journal.stamp(at, self._session)
 
         def leaves() -> None:
+            number = self._stamps.pop(item, None)
             if number is not None and (now := time.time()) - at > _SOON:
                 self._journal.restamp(number, now)
             if self._journal.ask_unknown_again:
@@ -142,6 +143,12 @@ class Ledger:
         except JournalError:
             self._written.discard(item)
             raise
+
+    def never_left(self, item: Item) -> None:
+        """It counts in no window."""
+        number = self._stamps.pop(item, None)
+        if number is not None:
+            self._journal.unstamp(number)
 
     def landed(self, item: Item) -> None:
         """It was surely not billed, nor was any attempt before it."""

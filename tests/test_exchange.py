@@ -760,8 +760,10 @@ async def test_what_is_stamped_when_its_session_is_left_is_not_sent(service: Ser
             await asking._transport.close()
             return lambda: None
 
-        def landed(self, item: Item) -> None:
+        def never_left(self, item: Item) -> None:
             """Nobody asks."""
+
+        landed = never_left
 
     async with exchange(service.base_url, RetryPolicy()) as asking:
         asking._books = Leaving()

@@ -239,6 +239,17 @@ async def test_a_stamp_is_of_the_moment_when_a_connection_was_there(service: Ser
     assert stamp - began >= 0.3
 
 
+async def test_what_found_no_connection_is_spent_of_no_limit(service: Service, journal: Path) -> None:
+    gone = ImageSession(KEY, base_url="http://127.0.0.1:1/v1", rate_limit="3/day", retry=2)
+    async with gone as asker:
+        report = await asyncio.wait_for(asker.run(PROMPTS[:9], MemorySink(), journal=journal), 30)
+    assert report.requests > 3
+    waiting = asyncio.Event()
+    async with session(service, rate_limit="3/day", observer=tells(waiting)) as asker:
+        report = await asker.run(PROMPTS[:3], MemorySink(), journal=journal)
+    assert (report.succeeded, waiting.is_set()) == (3, False)
+
+
 async def test_what_other_journals_bring_takes_no_send_of_this_session_away(
     service: Service, journal: Path
 ) -> None:

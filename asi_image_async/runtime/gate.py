@@ -91,8 +91,10 @@ class Gate:
             raise
 
     def leave(self, turn: Turn) -> None:
-        """The request is over; its place is free."""
-        self.sent(turn)
+        """The request is over, or was never sent; its place is free."""
+        if turn.sent is None:
+            self.pace.take_back(turn)
+            self._look_again()
         self._places.release()
 
     def sent(self, turn: Turn) -> None:

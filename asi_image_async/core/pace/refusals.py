@@ -115,6 +115,12 @@ class Pace:
             self.closed_until = now + self._patience
         return turn
 
+    def take_back(self, turn: Turn) -> None:
+        """It never left, so no service has counted it."""
+        self._windows.take_back(turn)
+        if turn in self._past:
+            self._past.remove(turn)
+
     def recall_turns(self, stamps: Iterable[float], ahead: float, now: float) -> None:
         """Requests that other sessions sent count in the windows too, each once however often it is recalled.
 

@@ -60,6 +60,12 @@ class Windows:
         for _, turns in self._windows:
             turns.append(turn)
 
+    def take_back(self, turn: Turn) -> None:
+        """It never left."""
+        for _, turns in self._windows:
+            if turn in turns:
+                turns.remove(turn)
+
     def recall(self, earlier: Iterable[Turn]) -> None:
         """Requests of the past, which may be older than those that are known, are put in their place."""
         earlier = list(earlier)

@@ -132,6 +132,10 @@ class Journal:
         """It went out later, as a connection had to be made; nobody waits until that is written."""
         self._post("UPDATE sends SET at = ? WHERE rowid = ?", (at, number))
 
+    def unstamp(self, number: int) -> None:
+        """It never went out; nobody waits until that is written."""
+        self._post("DELETE FROM sends WHERE rowid = ?", (number,))
+
     async def sends(self, now: float, window: float, other_than: bytes) -> list[float]:
         """When other sessions sent requests in the `window` seconds before now, in order.
 
