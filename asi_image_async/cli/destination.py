@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -113,12 +114,17 @@ class Destination:
         return known is None or known.done + known.earlier == 0
 
     async def make_ready(self) -> None:
-        """Make the folder, before anything is paid for. Raises ConfigurationError where it cannot be used."""
+        """Make the folder, before anything is paid for.
+
+        Raises ConfigurationError where it cannot be used, SinkError where the disk is full.
+        """
         try:
             await self.sink.open()
             await self.sink.close()
             if self._emulate:
                 await anyio.to_thread.run_sync(self._marker.touch)
         except (SinkError, OSError) as error:
+            if getattr(error.__cause__, "errno", None) in (errno.ENOSPC, errno.EDQUOT):  # as in mid-run
+                raise
             hint = error.hint if isinstance(error, SinkError) else None
             raise ConfigurationError(str(error), hint=hint) from error

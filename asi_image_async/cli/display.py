@@ -120,8 +120,9 @@ class Display:
             if now - last < _LINE_EVERY:
                 continue
             line = self._view.line()
-            if line.partition(";")[0] != said or now - last >= _SAME_LINE_EVERY:
-                last, said = now, line.partition(";")[0]
+            counts = line.partition(";")[0].partition(" done")[0]  # the rate sinks, and the time left does
+            if counts != said or now - last >= _SAME_LINE_EVERY:
+                last, said = now, counts
                 self._voice.say(line)
 
     def _live(self) -> None:

@@ -20,6 +20,7 @@ from ..errors import SinkError
 
 __all__ = ["StandardError", "discard", "wait_for", "write_out"]
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 _SOON = 1.0  # seconds; what takes longer is stuck
 _LOOK_AGAIN = 0.1
 
@@ -55,8 +56,9 @@ class StandardError(io.StringIO):
         data = text.encode(self.encoding, "backslashreplace")
         try:
             _write(descriptor, data, lambda: self.give_up_at)
-        except OSError:  # whatever it is: the reader or the terminal is gone, the disk of a log is full
-            raise BrokenPipeError from None
+        except OSError as error:  # whatever else it is, the reader or the terminal is gone
+            if error.errno not in _NO_ROOM:  # the disk of a log may have some for the next line
+                raise BrokenPipeError from None
         except KeyboardInterrupt:
             if math.isinf(self.give_up_at):
                 raise
@@ -103,7 +105,8 @@ def _write_now(descriptor: int, data: bytes) -> bytes:
 def _write_all(descriptor: int, data: bytes, failed: list[OSError], over: threading.Event) -> None:
     try:
         while data:
-            data = data[os.write(descriptor, data) :]
+            select.select([], [descriptor], [])  # whoever shares it may have set it not to wait
+            data = data[os.write(descriptor, data[: select.PIPE_BUF]) :]
     except OSError as error:
         failed.append(error)
     finally:

@@ -57,7 +57,9 @@ def _tell(summary: JournalSummary, missing: Missing, reasons: list[dict[str, Any
         parts.append(f"{summary.in_flight} in flight (or were, if the run was killed)")
     parts.append("how many are left is not known" if summary.left is None else f"{summary.left} left")
     if summary.earlier:
-        parts.append(f"and {summary.earlier} done for other lists or settings")
+        # A run that is not through with its list may not have come to them.
+        whose = "other lists or settings" if summary.left == 0 else "this list, other lists or settings"
+        parts.append(f"and {summary.earlier} done by earlier runs for {whose}")
     print_line(", ".join(parts))
     for reason in reasons[:_SHOWN]:
         count, what, example = reason["count"], reason["reason"], reason["example"]

@@ -43,6 +43,16 @@ def _full_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 full_folder = pytest.mark.usefixtures("_full_folder")
 
 
+@quick
+def test_a_disk_that_is_still_full_is_told_as_in_mid_run(
+    asi_image: Run, asi_emulator: Emulator, prompts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sink, "Metadata", full)
+    ended = asi_image("batch", prompts, "--out", "out")
+    assert (ended.status, "No space left on device" in ended.err) == (3, True)
+    assert asi_emulator.requests == 0
+
+
 def files(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 

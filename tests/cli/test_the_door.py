@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from asi_image_async.cli import outlets
-from asi_image_async.cli.speech import shortened, visible
+from asi_image_async.cli import display, outlets
+from asi_image_async.cli.display import Display
+from asi_image_async.cli.speech import Voice, shortened, visible
 from asi_image_async.emulator import Emulator
 from asi_image_async.errors import SinkError
 
@@ -189,3 +193,64 @@ def test_no_control_character_reaches_the_terminal() -> None:
     assert visible("two\nlines\tand", keep_lines=True) == "two\nlines and"
     assert visible("naïve 👩‍🚀 狐") == "naïve 👩‍🚀 狐"
     assert shortened("a  b\n" + "c" * 100, 10) == "a b ccccc…"
+
+
+def test_a_log_whose_disk_was_full_goes_on_with_the_next_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, write = True, os.write
+
+    def has_room(descriptor: int, data: bytes) -> int:
+        if full and descriptor == log.fileno():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data)
+
+    monkeypatch.setattr(os, "write", has_room)
+    with open(tmp_path / "log", "w", encoding="utf-8") as log:
+        monkeypatch.setattr(sys, "stderr", log)
+        voice = Voice()
+        voice.say("is lost")
+        full = False
+        voice.say("is told")
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "is told\n"
+
+
+def test_a_pipe_that_was_set_not_to_wait_and_is_full_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with open(reader, "rb") as read, open(writer, "w", encoding="utf-8") as log:
+        filled = 0
+        try:
+            while True:
+                filled += os.write(writer, b"x" * 4096)
+        except BlockingIOError:
+            pass
+        monkeypatch.setattr(sys, "stderr", log)
+        saying = threading.Thread(target=Voice().say, args=("is told",))
+        saying.start()
+        time.sleep(0.2)
+        read.read(filled)
+        saying.join(5)
+        assert read.read(len("is told\n")) == b"is told\n"
+
+
+def test_in_a_log_nothing_new_is_said_once_a_minute_whatever_the_rate_sinks_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Waiting:
+        lines = 0
+
+        def line(self) -> str:
+            self.lines += 1
+            return f"{self.lines // 20} of 9 done, {90 / self.lines:.3g} a minute, {self.lines} s left"
+
+    monkeypatch.setattr(display, "_TICK", 0.001)
+    monkeypatch.setattr(display, "_LINE_EVERY", 0.001)
+    view = Waiting()
+    with open(tmp_path / "log", "w", encoding="utf-8") as log:
+        monkeypatch.setattr(sys, "stderr", log)
+        with Display(Voice(), view):  # type: ignore[arg-type]  # a log needs its lines alone
+            while view.lines < 45:
+                time.sleep(0.001)
+    said = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+    assert [line[0] for line in said[:3]] == ["0", "1", "2"]

@@ -428,6 +428,8 @@ async def test_a_handshake_that_is_never_answered_times_out_with_nothing_sent() 
         with pytest.raises(APITimeoutError) as raised:
             await post(base_url.replace("http:", "https:"), timeout=0.2)
     assert not raised.value.maybe_billed
+    assert str(raised.value) == "no connection within 0.2 s"
+    assert "network" in raised.value.hint
 
 
 async def test_as_many_requests_are_at_the_service_at_once_as_are_sent() -> None:

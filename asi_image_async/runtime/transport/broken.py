@@ -15,6 +15,9 @@ OF_THE_LINE = (TimeoutError, aiohttp.ClientError, OSError)
 
 def as_api_error(error: Exception, timeout: float, *, maybe_billed: bool) -> APIError:
     """The same as one of ours; what is not of the line was raised by what a user has added to the client."""
+    if isinstance(error, TimeoutError) and not maybe_billed:
+        hint = APIConnectionError.default_hint  # a longer one would not help
+        return APITimeoutError(f"no connection within {timeout:g} s", hint=hint)
     if isinstance(error, TimeoutError):
         return APITimeoutError(f"no whole reply within {timeout:g} s", maybe_billed=maybe_billed)
     if isinstance(error, OF_THE_LINE):
