@@ -73,12 +73,23 @@ class Run:
 
     async def _finish(self, prompts: Prompts, width: int) -> RunReport:
         started = anyio.current_time()
+        try:
+            await self._work(prompts, width)
+        except asyncio.CancelledError as error:
+            # By what the sink holds, such as a task group, which says why when it is closed.
+            if is_own_cancellation(error) or self._batch.stopped_by is None:
+                raise
+        return self._report(anyio.current_time() - started, total_is_known=isinstance(prompts, Sized))
+
+    async def _work(self, prompts: Prompts, width: int) -> None:
         async with contextlib.AsyncExitStack() as stack:
             await self._journal.__aenter__()
             stack.push_async_callback(self._close_journal)
             await self._ledger.open()
+            # Round all that the sink holds from its opening to its closing, which may be scopes too.
+            scope = stack.enter_context(anyio.CancelScope())
             await self._open_sink()
-            stack.push_async_callback(self._close_sink)
+            stack.push_async_callback(self._close_sink, scope)
             if isinstance(prompts, Sized):
                 self._counts["total"] = len(prompts)
                 await self._journal.note("total", len(prompts))
@@ -93,7 +104,6 @@ class Run:
                 await self._ledger.keep_pace()
             except JournalError as error:  # a report is due all the same
                 self._batch.stop(error)
-        return self._report(anyio.current_time() - started, total_is_known=isinstance(prompts, Sized))
 
     def _report(self, elapsed: float, *, total_is_known: bool) -> RunReport:
         settled = sum(self._counts.values()) - self._counts["total"]
@@ -255,15 +265,18 @@ class Run:
         with self._shielded(_LAST_GRACE):  # whoever comes next is not to find it held
             await self._journal.__aexit__()
 
-    async def _close_sink(self) -> None:
+    async def _close_sink(self, scope: anyio.CancelScope) -> None:
         """A report is due all the same where that fails, of all that was bought."""
-        with self._shielded():
-            try:
-                await self._sink.close()
-            except (Exception, asyncio.CancelledError) as error:
-                if is_own_cancellation(error):
-                    raise
-                self._batch.stop(_sink_error("the sink could not be closed", error))
+        scope.shield, scope.deadline = True, self._deadline
+        self._shields.add(scope)
+        try:
+            await self._sink.close()
+        except (Exception, asyncio.CancelledError) as error:
+            if is_own_cancellation(error):
+                raise
+            self._batch.stop(_sink_error("the sink could not be closed", error))
+        finally:
+            self._shields.discard(scope)
 
     def _count(self, outcome: Outcome) -> None:
         self._counts["total"] = max(self._counts["total"], outcome.index + 1)

@@ -7,8 +7,10 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -451,6 +453,52 @@ async def test_a_sink_whose_panic_is_no_exception_of_pythons_loses_nothing(servi
     kept = [failure.error.generation for failure in report.failures if isinstance(failure.error, SinkError)]
     assert len(kept) == len(service.bodies)
     assert all(kept)
+
+
+class HoldsATaskGroup(MemorySink):
+    """From its opening to its closing; the task for each picture fails where one is given."""
+
+    def __init__(self, failure: Exception | None = None) -> None:
+        super().__init__()
+        self._failure = failure
+
+    async def open(self) -> None:
+        self._held = await AsyncExitStack().__aenter__()
+        self._group = await self._held.enter_async_context(asyncio.TaskGroup())
+
+    async def write(self, generation: Generation) -> Receipt:
+        self._group.create_task(self._task())
+        return await super().write(generation)
+
+    async def _task(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    async def close(self) -> None:
+        await self._held.aclose()
+
+
+class HoldsScopes(HoldsATaskGroup):
+    async def open(self) -> None:
+        self._held = await AsyncExitStack().__aenter__()
+        self._held.enter_context(anyio.fail_after(30))
+        group = await self._held.enter_async_context(anyio.create_task_group())
+        self._group = SimpleNamespace(create_task=lambda task: group.start_soon(lambda: task))
+
+
+@pytest.mark.parametrize("holder", [HoldsATaskGroup, HoldsScopes])
+async def test_a_sink_may_hold_a_task_group_from_its_opening_to_its_closing(
+    session: ImageSession, holder: type[HoldsATaskGroup]
+) -> None:
+    sink = holder()
+    report = await session.run(["a", "b", "c"], sink)
+    assert (report.ok, len(sink)) == (True, 3)
+
+
+async def test_what_fails_in_a_task_group_of_the_sink_is_said_in_the_report(session: ImageSession) -> None:
+    report = await session.run(map(str, range(20)), HoldsATaskGroup(OSError("the bucket is gone")))
+    assert isinstance(report.stopped_by, SinkError)
+    assert "the bucket is gone" in repr(report.stopped_by.__cause__)
 
 
 async def test_a_drained_run_that_has_read_ahead_says_in_its_journal_how_many_there_were(
