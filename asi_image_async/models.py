@@ -49,7 +49,8 @@ class ImageRequest(BaseModel):
     else the prompt. Raises pydantic's ValidationError.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=())
+    # A subclass may have "portrait" for its default.
+    model_config = ConfigDict(frozen=True, extra="allow", protected_namespaces=(), validate_default=True)
 
     prompt: str
     size: str | None = "1024x1024"
@@ -118,17 +119,26 @@ class ImageRequest(BaseModel):
 
     @property
     def sent_beside(self) -> dict[str, Any]:
-        """What goes into the JSON body beside prompt, model and size; the fields of a subclass too."""
+        """What goes into the JSON body beside prompt, model and size; the fields of a subclass too.
+
+        Those as pydantic is told to write them: by their aliases, and none with `exclude`.
+        """
         given = self.model_extra or {}
         if type(self) is ImageRequest:
             return given
-        own = ImageRequest.model_fields
-        return {name: getattr(self, name) for name in type(self).model_fields if name not in own} | given
+        names = type(self).model_fields.keys() - ImageRequest.model_fields.keys()
+        return self.model_dump(by_alias=True, include=set(names)) | given
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
         """As pydantic's, but what is changed is checked. Raises pydantic's ValidationError."""
         copied = super().model_copy(deep=deep)
-        return type(self)(**(dict(copied) | dict(update))) if update else copied
+        if not update:
+            return copied
+        aliases = {name: field.alias for name, field in type(self).model_fields.items() if field.alias}
+        given = dict(copied) | dict(update)
+        checked = type(self)(**{aliases.get(name, name): value for name, value in given.items()})
+        # What a validator has made of the others is not made of them again.
+        return super().model_copy(update={name: getattr(checked, name) for name in update}, deep=deep)
 
     def __hash__(self) -> int:
         return hash((self.prompt, self.size, self.model, self.id))  # of what can be hashed

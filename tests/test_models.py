@@ -19,7 +19,15 @@ from typing import Any
 
 import pytest
 from PIL import Image as Pillow
-from pydantic import BaseModel, RootModel, ValidationError, field_serializer
+from pydantic import (
+    BaseModel,
+    Field,
+    PrivateAttr,
+    RootModel,
+    ValidationError,
+    field_serializer,
+    field_validator,
+)
 from pydantic_core import from_json, to_json
 
 from asi_image_async.core.decode import to_image
@@ -259,6 +267,38 @@ def test_what_has_an_order_may_be_of_any_kind(extra: object) -> None:
 
 class Styled(ImageRequest):
     style: str = "oil"
+
+
+class Order(ImageRequest):
+    """As somebody with an API of their own may have it."""
+
+    size: str | None = "portrait"
+    guidance: float = Field(default=1.0, alias="guidance_scale")
+    customer: str | None = Field(default=None, exclude=True)
+    _note: str = PrivateAttr(default="")
+
+    @field_validator("prompt")
+    @classmethod
+    def _in_oil(cls, prompt: str) -> str:
+        return f"{prompt}, oil on canvas"
+
+
+def test_a_subclass_says_to_pydantic_what_is_sent_and_under_which_name() -> None:
+    order = Order(prompt="a cat", guidance_scale=7.5, customer="jane@example.org", steps=3)
+    assert (order.sent_beside, order.size) == ({"guidance_scale": 7.5, "steps": 3}, "1024x1792")
+    assert b"jane" not in encode_request(order)
+
+
+def test_a_copy_of_a_subclass_is_the_same_but_for_what_is_changed() -> None:
+    order = Order(prompt="a cat", guidance_scale=7.5, customer="jane@example.org", steps=3)
+    order._note = "urgent"
+    copy = order.model_copy(update={"size": "square", "steps": 4})
+    assert (copy.prompt, copy.size) == ("a cat, oil on canvas", "1024x1024")
+    assert (copy.guidance, copy.customer, copy._note) == (7.5, "jane@example.org", "urgent")
+    assert copy.sent_beside == {"guidance_scale": 7.5, "steps": 4}
+    assert order.model_copy(update={"guidance": 2.0}).sent_beside == {"guidance_scale": 2.0, "steps": 3}
+    with pytest.raises(ValidationError):
+        order.model_copy(update={"guidance": "much"})
 
 
 def test_the_fields_of_a_subclass_are_sent_and_make_another_request() -> None:
