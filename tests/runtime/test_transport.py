@@ -420,6 +420,14 @@ async def test_https_to_a_server_that_speaks_plain_http_sends_nothing(service: S
     assert service.bodies == []
 
 
+@pytest.mark.filterwarnings("error")
+async def test_a_large_request_is_sent_without_a_warning() -> None:
+    async with serving() as service, opened(service.base_url) as transport:
+        body = json.dumps({"prompt": "a cat", "mask": "x" * 2**21}).encode()
+        assert (await transport.post(body, "a key of its own", ignore)).status == 200
+        assert len(service.bodies[0]["mask"]) == 2**21
+
+
 async def test_a_handshake_that_is_never_answered_times_out_with_nothing_sent() -> None:
     async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()

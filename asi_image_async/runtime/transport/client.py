@@ -46,7 +46,9 @@ class _Body(aiohttp.BytesPayload):
     sent = False
 
     def __init__(self, body: bytes, leaves: Callable[[], None]) -> None:
-        super().__init__(body, content_type="application/json")
+        # Not as BytesPayload does it: that warns of a large one, whoever can do nothing about it.
+        aiohttp.Payload.__init__(self, body, content_type="application/json")
+        self._size = len(body)
         self._leaves = leaves
 
     async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
