@@ -11,6 +11,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 LONG = os.environ.get("ASI_CHAOS") == "long"
+TABLE = os.environ.get("ASI_CHAOS_FIGURES")  # the file that its rows go to
 SLACK = 5.0  # seconds that a busy machine may take beyond a timeout
 
 
@@ -39,7 +40,6 @@ class Figures:
 
     def tell(self) -> None:
         """Keep it for the table, where one is being made."""
-        file = os.environ.get("ASI_CHAOS_FIGURES")
-        if file is not None:
-            with Path(file).open("a", encoding="utf-8") as table:  # one write a line, by several workers
+        if TABLE is not None:
+            with Path(TABLE).open("a", encoding="utf-8") as table:  # one write a line, by several workers
                 table.write(json.dumps(asdict(self)) + "\n")

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 from chaos.batch import Batch, journal_of, lines_of
-from chaos.scale import Figures, scaled
+from chaos.scale import TABLE, Figures, scaled
 from service import GOOD, raw_serving, read_request
 
 from asi_image_async.runtime.journal.summary import read_summary
 
 pytestmark = pytest.mark.anyio
 
-COUNT = scaled(3_000, 100_000)
+COUNT = scaled(3_000, 100_000 if TABLE else 20_000)
 FEW = 300
 BODY = json.dumps(GOOD).encode()
 REPLY = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(BODY), BODY)
